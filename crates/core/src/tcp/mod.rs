@@ -1,0 +1,5 @@
+//! One connection.
+
+pub mod seq;
+
+pub use seq::SeqNum;

@@ -1,0 +1,3 @@
+//! Bytes to meaning and back, without state.
+
+pub mod tcp;

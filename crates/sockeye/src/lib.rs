@@ -1,0 +1,2 @@
+//! Sockeye as a library.
+pub use sockeye_core as core;
