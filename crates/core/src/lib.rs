@@ -12,6 +12,7 @@ extern crate std;
 
 pub mod errno;
 pub mod packet;
+pub mod stack;
 pub mod tcp;
 pub mod time;
 pub mod wire;
