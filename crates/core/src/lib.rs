@@ -10,13 +10,21 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod config;
 pub mod errno;
 pub mod packet;
+pub mod rng;
+pub mod socket;
 pub mod stack;
+pub mod stats;
 pub mod tcp;
 pub mod time;
+pub mod trace;
 pub mod wire;
 
+pub use config::{Config, Options, Profile};
 pub use errno::Errno;
 pub use packet::{Checksum, Packet, Payload};
+pub use socket::{Ready, SocketId};
+pub use stats::Stats;
 pub use time::{Duration, Instant};

@@ -1,5 +1,14 @@
 //! One connection.
 
+pub mod handshake;
+pub mod info;
+pub mod segment;
 pub mod seq;
+pub mod state;
+pub mod timer;
 
+pub use handshake::HalfOpen;
+pub use info::TcpInfo;
+pub use segment::{Outgoing, Path, Segment, TimeWaitInfo, Tuple, Why};
 pub use seq::SeqNum;
+pub use state::State;

@@ -1,0 +1,470 @@
+//! What can be set: profiles, and every knob under Linux's sysctl name where it has one.
+//!
+//! A [`Config`] belongs to a stack and may change while connections live, as sysctls do;
+//! an [`Options`] belongs to a socket. Both start from a [`Profile`].
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::RangeInclusive;
+
+use crate::time::Duration;
+
+/// Whose lawful behaviour the stack follows where systems differ.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+pub enum Profile {
+    /// Linux's, to the segment where it is lawful or long practice.
+    #[default]
+    Linux,
+    /// FreeBSD's listener and timing policies.
+    FreeBsd,
+    /// The RFCs to the letter.
+    Rfc,
+}
+
+impl Profile {
+    /// The name as the command line spells it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Profile::Linux => "linux",
+            Profile::FreeBsd => "freebsd",
+            Profile::Rfc => "rfc",
+        }
+    }
+
+    /// The profile of that name.
+    pub fn from_name(name: &str) -> Option<Profile> {
+        [Profile::Linux, Profile::FreeBsd, Profile::Rfc].into_iter().find(|p| p.name() == name)
+    }
+}
+
+/// A congestion control algorithm, by the name that TCP_CONGESTION gives it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+pub enum CongestionKind {
+    /// RFC 9438 with HyStart++ (RFC 9406).
+    #[default]
+    Cubic,
+    /// RFC 5681.
+    Reno,
+}
+
+impl CongestionKind {
+    /// The name as TCP_CONGESTION spells it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            CongestionKind::Cubic => "cubic",
+            CongestionKind::Reno => "reno",
+        }
+    }
+
+    /// The algorithm of that name.
+    pub fn from_name(name: &str) -> Option<CongestionKind> {
+        [CongestionKind::Cubic, CongestionKind::Reno].into_iter().find(|k| k.name() == name)
+    }
+}
+
+/// When a half-open connection is answered by a SYN cookie (`tcp_syncookies`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SynCookies {
+    /// Never (0).
+    Off,
+    /// When the SYN queue is full (1).
+    #[default]
+    WhenFull,
+    /// Always (2).
+    Always,
+}
+
+/// The settings of a stack. Durations and sizes say their units; the Linux name stands beside each.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Config {
+    /// Whose behaviour.
+    pub profile: Profile,
+
+    // Memory.
+    /// Minimum, initial and maximum receive buffer, bytes (`tcp_rmem`).
+    pub rmem: [u32; 3],
+    /// Minimum, initial and maximum send buffer, bytes (`tcp_wmem`).
+    pub wmem: [u32; 3],
+    /// The largest buffer SO_SNDBUF may ask for, bytes, before doubling (`wmem_max`).
+    pub wmem_max: u32,
+    /// The largest buffer SO_RCVBUF may ask for, bytes, before doubling (`rmem_max`).
+    pub rmem_max: u32,
+    /// Buffer memory of all connections together, bytes (`tcp_mem`); above it new data is refused
+    /// and zero-window holders are reset first.
+    pub mem_limit: u64,
+    /// How many sockets may exist, orphans included.
+    pub max_sockets: u32,
+
+    // Handshake and listeners.
+    /// Retransmissions of a SYN (`tcp_syn_retries`).
+    pub syn_retries: u8,
+    /// Retransmissions of a SYN-ACK (`tcp_synack_retries`).
+    pub synack_retries: u8,
+    /// The least R2 for a SYN (MUST-23): an attempt lasts at least this long unless told otherwise.
+    pub syn_min_timeout: Duration,
+    /// The largest backlog (`somaxconn`; FreeBSD's `kern.ipc.soacceptqueue`).
+    pub somaxconn: u32,
+    /// Half-open connections a listener may hold (`tcp_max_syn_backlog`); FreeBSD: bucket limit.
+    pub max_syn_backlog: u32,
+    /// Half-open connections of the whole stack (FreeBSD's `net.inet.tcp.syncache.cachelimit`).
+    pub syncache_limit: u32,
+    /// SYN cookies (`tcp_syncookies`).
+    pub syncookies: SynCookies,
+    /// RST instead of holding the last ACK at a full accept queue (`tcp_abort_on_overflow`;
+    /// FreeBSD's `rst_on_sock_fail`).
+    pub abort_on_overflow: bool,
+
+    // Options of segments.
+    /// Offer window scaling (`tcp_window_scaling`).
+    pub window_scaling: bool,
+    /// Offer timestamps (`tcp_timestamps`).
+    pub timestamps: bool,
+    /// Offer SACK (`tcp_sack`).
+    pub sack: bool,
+    /// Report duplicates (`tcp_dsack`).
+    pub dsack: bool,
+    /// The least MSS that a peer or a path can bring us to, bytes (CVE-2019-11479; `tcp_min_snd_mss`).
+    pub min_snd_mss: u16,
+    /// Tolerate segments without timestamps once they were agreed (requirements note 13).
+    pub tolerate_missing_timestamps: bool,
+    /// Fast Open: bit 0 client, bit 1 server (`tcp_fastopen`).
+    pub fastopen: u8,
+
+    // Sending.
+    /// The algorithm of new sockets (`tcp_congestion_control`).
+    pub congestion: CongestionKind,
+    /// Initial window in segments (RFC 6928).
+    pub initial_cwnd: u8,
+    /// Shrink cwnd after idle (`tcp_slow_start_after_idle`).
+    pub slow_start_after_idle: bool,
+    /// The least RTO (`tcp_rto_min_us`).
+    pub rto_min: Duration,
+    /// The RTO before any sample.
+    pub rto_initial: Duration,
+    /// The greatest RTO (`tcp_rto_max_ms`).
+    pub rto_max: Duration,
+    /// Retransmissions after which IP is told (R1; `tcp_retries1`).
+    pub retries1: u8,
+    /// Retransmissions that bound R2 (`tcp_retries2`).
+    pub retries2: u8,
+    /// Retransmissions of an orphan (`tcp_orphan_retries`; 0 means 8).
+    pub orphan_retries: u8,
+    /// SACK-based recovery with RACK (`tcp_recovery` bit 0).
+    pub rack: bool,
+    /// Tail loss probes (`tcp_early_retrans` = 3).
+    pub tlp: bool,
+    /// F-RTO (`tcp_frto`).
+    pub frto: bool,
+    /// PSH on the last segment of each burst as Linux does (else only where the queue empties).
+    pub push_each_burst: bool,
+
+    // Receiving.
+    /// The longest a delayed ACK waits, below 0.5 s (MUST-40).
+    pub delack_max: Duration,
+    /// The shortest a delayed ACK waits.
+    pub delack_min: Duration,
+    /// Segments acknowledged at once at the start and after idle (Linux's quick ACK mode).
+    pub quick_acks: u8,
+
+    // Keep-alive and ends.
+    /// Idle time before the first probe (`tcp_keepalive_time`).
+    pub keepalive_time: Duration,
+    /// Time between probes (`tcp_keepalive_intvl`).
+    pub keepalive_interval: Duration,
+    /// Unanswered probes that end the connection (`tcp_keepalive_probes`).
+    pub keepalive_probes: u8,
+    /// Keep-alive probes carry one garbage octet (MAY-6).
+    pub keepalive_garbage: bool,
+    /// Orphans leave FIN-WAIT-2 after this (`tcp_fin_timeout`).
+    pub fin_timeout: Duration,
+    /// How long TIME-WAIT lasts (2 MSL).
+    pub time_wait: Duration,
+    /// TIME-WAIT entries kept (`tcp_max_tw_buckets`).
+    pub max_tw_buckets: u32,
+    /// Ignore RSTs in TIME-WAIT (`tcp_rfc1337`).
+    pub rfc1337: bool,
+    /// An active open may take a TIME-WAIT tuple with timestamps (`tcp_tw_reuse`).
+    pub tw_reuse: bool,
+    /// Connections without a socket (`tcp_max_orphans`).
+    pub max_orphans: u32,
+
+    // Robustness.
+    /// Least time between challenge ACKs of one connection (`tcp_invalid_ratelimit`).
+    pub invalid_ratelimit: Duration,
+    /// RSTs and ICMP errors a second, per interface side, for segments that belong to nobody.
+    pub icmp_ratelimit: u32,
+    /// ACKs for data never sent again older than the largest window (RFC 5961 5) are refused.
+    pub rfc5961_ack_check: bool,
+    /// Obey packet-too-big messages (`ip_no_pmtu_disc` = 0).
+    pub pmtu_discovery: bool,
+    /// The least path MTU believed for IPv4, bytes (`min_pmtu`).
+    pub min_pmtu: u16,
+    /// How long a lowered path MTU is believed (`mtu_expires`).
+    pub mtu_expires: Duration,
+    /// Understand IPv4 source routes (`accept_source_route`).
+    pub accept_source_route: bool,
+
+    // Ports.
+    /// Ephemeral ports (`ip_local_port_range`).
+    pub local_port_range: RangeInclusive<u16>,
+    /// Ports that port 0 never gives (`ip_local_reserved_ports`).
+    pub local_reserved_ports: Vec<u16>,
+    /// Ports below this need the privilege (`ip_unprivileged_port_start`).
+    pub unprivileged_port_start: u16,
+    /// Whether the user of this stack has that privilege.
+    pub privileged: bool,
+
+    // IP.
+    /// TTL and hop limit of new sockets (`ip_default_ttl`).
+    pub default_ttl: u8,
+    /// A name shown by views.
+    pub name: String,
+}
+
+impl Config {
+    /// The settings of a profile.
+    pub fn new(profile: Profile) -> Self {
+        let mut config = Config::linux();
+        config.profile = profile;
+        match profile {
+            Profile::Linux => {}
+            Profile::FreeBsd => config.make_freebsd(),
+            Profile::Rfc => config.make_rfc(),
+        }
+        config
+    }
+
+    fn linux() -> Self {
+        Config {
+            profile: Profile::Linux,
+            rmem: [4_096, 131_072, 6_291_456],
+            wmem: [4_096, 16_384, 4_194_304],
+            wmem_max: 4_194_304,
+            rmem_max: 6_291_456,
+            mem_limit: 4 << 30,
+            max_sockets: 4 << 20,
+            syn_retries: 6,
+            synack_retries: 5,
+            syn_min_timeout: Duration::ZERO,
+            somaxconn: 4_096,
+            max_syn_backlog: 1_024,
+            syncache_limit: 65_536,
+            syncookies: SynCookies::WhenFull,
+            abort_on_overflow: false,
+            window_scaling: true,
+            timestamps: true,
+            sack: true,
+            dsack: true,
+            min_snd_mss: 48,
+            tolerate_missing_timestamps: true,
+            fastopen: 1,
+            congestion: CongestionKind::Cubic,
+            initial_cwnd: 10,
+            slow_start_after_idle: true,
+            rto_min: Duration::from_millis(200),
+            rto_initial: Duration::from_secs(1),
+            rto_max: Duration::from_secs(120),
+            retries1: 3,
+            retries2: 15,
+            orphan_retries: 0,
+            rack: true,
+            tlp: true,
+            frto: true,
+            push_each_burst: true,
+            delack_max: Duration::from_millis(200),
+            delack_min: Duration::from_millis(40),
+            quick_acks: 16,
+            keepalive_time: Duration::from_secs(7_200),
+            keepalive_interval: Duration::from_secs(75),
+            keepalive_probes: 9,
+            keepalive_garbage: false,
+            fin_timeout: Duration::from_secs(60),
+            time_wait: Duration::from_secs(60),
+            max_tw_buckets: 1 << 18,
+            rfc1337: false,
+            tw_reuse: true,
+            max_orphans: 1 << 16,
+            invalid_ratelimit: Duration::from_millis(500),
+            icmp_ratelimit: 1_000,
+            rfc5961_ack_check: true,
+            pmtu_discovery: true,
+            min_pmtu: 552,
+            mtu_expires: Duration::from_secs(600),
+            accept_source_route: false,
+            local_port_range: 32_768..=60_999,
+            local_reserved_ports: Vec::new(),
+            unprivileged_port_start: 1_024,
+            privileged: true,
+            default_ttl: 64,
+            name: String::new(),
+        }
+    }
+
+    fn make_freebsd(&mut self) {
+        self.somaxconn = 128;
+        self.rto_min = Duration::from_millis(230);
+        self.delack_min = Duration::from_millis(40);
+        self.delack_max = Duration::from_millis(40);
+        self.quick_acks = 0;
+        self.synack_retries = 3;
+        self.push_each_burst = false;
+        self.local_port_range = 10_000..=65_535;
+        self.tolerate_missing_timestamps = false;
+        self.min_snd_mss = 216;
+        self.time_wait = Duration::from_secs(60);
+    }
+
+    fn make_rfc(&mut self) {
+        self.syn_retries = 8;
+        self.syn_min_timeout = Duration::from_secs(180); // MUST-23
+        self.min_snd_mss = 536; // CVE-2019-11479, requirements note 10
+        self.tolerate_missing_timestamps = false; // requirements note 13
+        self.rto_min = Duration::from_millis(200); // requirements note 4
+        self.rfc1337 = true;
+        self.time_wait = Duration::from_secs(240); // 2 MSL with the MSL of RFC 9293 3.4.2
+        self.quick_acks = 0;
+        self.delack_min = Duration::from_millis(200);
+        self.push_each_burst = false;
+        self.local_port_range = 49_152..=65_535; // RFC 6335 6
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config::new(Profile::default())
+    }
+}
+
+/// The options of a socket that a connection reads; shared by all sockets that have not changed any.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Options {
+    /// SO_SNDBUF, bytes of data; `None`: grows by itself within `wmem`.
+    pub sndbuf: Option<u32>,
+    /// SO_RCVBUF, bytes of data; `None`: grows by itself within `rmem`.
+    pub rcvbuf: Option<u32>,
+    /// SO_RCVLOWAT, bytes.
+    pub rcvlowat: u32,
+    /// SO_KEEPALIVE.
+    pub keepalive: bool,
+    /// TCP_KEEPIDLE.
+    pub keepidle: Option<Duration>,
+    /// TCP_KEEPINTVL.
+    pub keepintvl: Option<Duration>,
+    /// TCP_KEEPCNT.
+    pub keepcnt: Option<u8>,
+    /// SO_LINGER: `Some` is on, with its time.
+    pub linger: Option<Duration>,
+    /// SO_OOBINLINE.
+    pub oobinline: bool,
+    /// SO_REUSEADDR.
+    pub reuseaddr: bool,
+    /// SO_REUSEPORT.
+    pub reuseport: bool,
+    /// SO_BROADCAST, SO_DONTROUTE, SO_PRIORITY ... are kept and have no effect on TCP.
+    pub priority: u32,
+    /// SO_MARK.
+    pub mark: u32,
+    /// SO_RCVTIMEO; `None` waits for ever.
+    pub rcvtimeo: Option<Duration>,
+    /// SO_SNDTIMEO; `None` waits for ever.
+    pub sndtimeo: Option<Duration>,
+    /// SO_BINDTODEVICE / IP_UNICAST_IF, by interface index + 1; 0 is none.
+    pub bind_to_device: u32,
+    /// TCP_NODELAY.
+    pub nodelay: bool,
+    /// TCP_CORK.
+    pub cork: bool,
+    /// TCP_MAXSEG as the user set it, bytes; 0 is not set.
+    pub maxseg: u16,
+    /// TCP_QUICKACK.
+    pub quickack: Option<bool>,
+    /// TCP_USER_TIMEOUT; `None` is R2 by `retries2`.
+    pub user_timeout: Option<Duration>,
+    /// TCP_SYNCNT.
+    pub syncnt: Option<u8>,
+    /// TCP_LINGER2: `Some(None)` is "not at all" (a negative value).
+    pub linger2: Option<Option<Duration>>,
+    /// TCP_DEFER_ACCEPT, seconds; 0 is off.
+    pub defer_accept: u32,
+    /// TCP_WINDOW_CLAMP, bytes; 0 is none.
+    pub window_clamp: u32,
+    /// TCP_NOTSENT_LOWAT, bytes.
+    pub notsent_lowat: u32,
+    /// TCP_CONGESTION; `None` is the stack's.
+    pub congestion: Option<CongestionKind>,
+    /// TCP_SAVE_SYN.
+    pub save_syn: bool,
+    /// TCP_INQ.
+    pub inq: bool,
+    /// TCP_FASTOPEN: pending requests a listener admits; 0 is off.
+    pub fastopen_qlen: u32,
+    /// Understand and use the user timeout option (RFC 5482).
+    pub user_timeout_option: bool,
+    /// IP_TOS / IPV6_TCLASS: DSCP in the upper six bits; the two ECN bits are not taken.
+    pub tos: u8,
+    /// IP_TTL / IPV6_UNICAST_HOPS; `None` is the stack's.
+    pub ttl: Option<u8>,
+    /// IP_MINTTL / IPV6_MINHOPCOUNT: segments with less are dropped; 0 is off.
+    pub min_ttl: u8,
+    /// IP_MTU_DISCOVER: set DF and obey packet-too-big.
+    pub pmtu_discovery: Option<bool>,
+    /// IP_RECVERR / IPV6_RECVERR: soft errors are reported at once (SHLD-20).
+    pub recverr: bool,
+    /// IPV6_V6ONLY.
+    pub v6only: bool,
+    /// IP_OPTIONS: options bytes put into each IPv4 header (a source route; MUST-51).
+    pub ip_options: Option<alloc::boxed::Box<[u8]>>,
+    /// IP_FREEBIND / IP_TRANSPARENT: bind to an address that is not ours.
+    pub freebind: bool,
+    /// TCP_NODELAY's neighbours kept for programs that read back what they set.
+    pub thin: u8,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            sndbuf: None,
+            rcvbuf: None,
+            rcvlowat: 1,
+            keepalive: false,
+            keepidle: None,
+            keepintvl: None,
+            keepcnt: None,
+            linger: None,
+            oobinline: false,
+            reuseaddr: false,
+            reuseport: false,
+            priority: 0,
+            mark: 0,
+            rcvtimeo: None,
+            sndtimeo: None,
+            bind_to_device: 0,
+            nodelay: false,
+            cork: false,
+            maxseg: 0,
+            quickack: None,
+            user_timeout: None,
+            syncnt: None,
+            linger2: None,
+            defer_accept: 0,
+            window_clamp: 0,
+            notsent_lowat: u32::MAX,
+            congestion: None,
+            save_syn: false,
+            inq: false,
+            fastopen_qlen: 0,
+            user_timeout_option: false,
+            tos: 0,
+            ttl: None,
+            min_ttl: 0,
+            pmtu_discovery: None,
+            recverr: false,
+            v6only: false,
+            ip_options: None,
+            freebind: false,
+            thin: 0,
+        }
+    }
+}
