@@ -1,1 +1,3 @@
 //! Many connections.
+
+pub mod slab;
