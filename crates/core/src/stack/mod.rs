@@ -1,3 +1,4 @@
 //! Many connections.
 
 pub mod slab;
+pub mod wheel;
