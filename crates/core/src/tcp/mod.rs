@@ -6,6 +6,7 @@ pub mod segment;
 pub mod seq;
 pub mod state;
 pub mod timer;
+pub mod txbuf;
 
 pub use handshake::HalfOpen;
 pub use info::TcpInfo;
