@@ -2,6 +2,7 @@
 
 pub mod handshake;
 pub mod info;
+pub mod rxbuf;
 pub mod segment;
 pub mod seq;
 pub mod state;
