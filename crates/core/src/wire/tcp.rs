@@ -2,7 +2,20 @@
 
 use bitflags::bitflags;
 
+use super::Malformed;
+use super::checksum::{self, Sum};
+use super::ip::{IpTemplate, protocol};
+use crate::packet::{Checksum, Head, MAX_PACKET, Packet, Payload};
 use crate::tcp::SeqNum;
+
+/// A TCP header without options.
+pub const MIN_HEADER: usize = 20;
+
+/// Where the checksum stands in a TCP header.
+pub const CHECKSUM_AT: usize = 16;
+
+/// Payloads up to this many bytes are copied behind the headers, so that no reference is kept.
+pub const MAX_INLINE: usize = 64;
 
 bitflags! {
     /// The control bits (RFC 9293 3.1; AE: RFC 9768).
@@ -144,6 +157,8 @@ pub struct Options {
     pub user_timeout: Option<u16>,
     /// Fast Open (kind 34).
     pub fast_open: Option<FastOpen>,
+    /// Set by parsing when an option's length was 0, 1 or beyond the header, so that it stopped there (MUST-7).
+    pub malformed: bool,
 }
 
 /// A TCP header, options included.
@@ -165,4 +180,163 @@ pub struct Header {
     pub urgent: u16,
     /// Options.
     pub options: Options,
+}
+
+impl Header {
+    /// Parses the header at the front of a segment. `bytes` may end anywhere after the header.
+    ///
+    /// Returns it with its length in bytes (20 to 60). Reserved bits are ignored (RFC 9293 3.1); what is
+    /// wrong inside the options never fails, see [`Options::parse`]. The checksum is not looked at.
+    ///
+    /// # Errors
+    /// [`Malformed::TooShort`] below 20 bytes; [`Malformed::BadDataOffset`] if the data offset is below 5
+    /// or the options run over `bytes`.
+    #[inline]
+    pub fn parse(bytes: &[u8]) -> Result<(Header, usize), Malformed> {
+        let Some((fixed, _)) = bytes.split_first_chunk::<MIN_HEADER>() else {
+            return Err(Malformed::TooShort);
+        };
+        let header_len = usize::from(fixed[12] >> 4) * 4;
+        if header_len < MIN_HEADER || header_len > bytes.len() {
+            return Err(Malformed::BadDataOffset);
+        }
+        let half = |at: usize| u16::from_be_bytes([fixed[at], fixed[at + 1]]);
+        let word = |at: usize| u32::from_be_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
+        let flags = Flags::from_bits_truncate(half(12) & 0x1ff);
+        let options = if header_len == MIN_HEADER {
+            Options::default()
+        } else {
+            Options::parse(&bytes[MIN_HEADER..header_len], flags.contains(Flags::SYN))
+        };
+        let header = Header {
+            src_port: half(0),
+            dst_port: half(2),
+            seq: SeqNum(word(4)),
+            ack: SeqNum(word(8)),
+            flags,
+            window: half(14),
+            urgent: half(18),
+            options,
+        };
+        Ok((header, header_len))
+    }
+
+    /// Length of the options as [`Header::emit`] writes them, padding included (0 to 40, a multiple of four).
+    pub fn options_len(&self) -> usize {
+        self.options.wire_len()
+    }
+
+    /// Length of the header as [`Header::emit`] writes it (20 to 60).
+    pub fn wire_len(&self) -> usize {
+        MIN_HEADER + self.options_len()
+    }
+
+    /// Adds the header to `head`, with a checksum field of zero and reserved bits of zero.
+    /// SEG.ACK and SEG.UP are written as zero unless their control bit is set.
+    pub fn emit(&self, head: &mut Head) {
+        let len = self.wire_len();
+        let out = head.grow(len);
+        out[0..2].copy_from_slice(&self.src_port.to_be_bytes());
+        out[2..4].copy_from_slice(&self.dst_port.to_be_bytes());
+        out[4..8].copy_from_slice(&self.seq.0.to_be_bytes());
+        if self.flags.contains(Flags::ACK) {
+            out[8..12].copy_from_slice(&self.ack.0.to_be_bytes());
+        }
+        let offset_and_flags = ((len as u16 / 4) << 12) | self.flags.bits();
+        out[12..14].copy_from_slice(&offset_and_flags.to_be_bytes());
+        out[14..16].copy_from_slice(&self.window.to_be_bytes());
+        if self.flags.contains(Flags::URG) {
+            out[18..20].copy_from_slice(&self.urgent.to_be_bytes());
+        }
+        if len > MIN_HEADER {
+            self.options.emit(&mut out[MIN_HEADER..]);
+        }
+    }
+}
+
+/// Who computes the checksum of a segment that is built.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ChecksumMode {
+    /// It is computed here, over all slices; the packet's state is [`Checksum::Unverified`].
+    #[default]
+    Complete,
+    /// It is left to whoever puts the packet on a wire; the packet's state is [`Checksum::Partial`].
+    ///
+    /// The field then holds the folded sum of the pseudo-header over the packet's whole TCP length (of a
+    /// super-segment: all of it), **not** complemented, as virtio's NEEDS_CSUM and Linux's CHECKSUM_PARTIAL
+    /// want it: summing from the TCP header to the end, field included, and complementing gives the checksum.
+    Partial,
+}
+
+/// Builds a segment: headers inline, the payload by reference, or inline if it has at most [`MAX_INLINE`] bytes.
+///
+/// `gso_size` is the payload of each wire segment, if the packet is a super-segment; it is dropped where the
+/// payload does not exceed it. The payload must leave the packet within [`MAX_PACKET`].
+pub fn build(
+    ip: &IpTemplate<'_>,
+    tcp: &Header,
+    payload: Payload,
+    gso_size: u16,
+    mode: ChecksumMode,
+) -> Packet {
+    let mut packet = Packet::default();
+    let tcp_at = emit_headers(&mut packet.head, ip, tcp, payload.len());
+    let gso = gso_size != 0 && payload.len() > usize::from(gso_size);
+    packet.gso_size = if gso { gso_size } else { 0 };
+    if payload.len() <= MAX_INLINE && payload.len() <= packet.head.room() {
+        for slice in payload.slices() {
+            packet.head.extend(slice);
+        }
+    } else {
+        packet.payload = payload;
+    }
+    finish(&mut packet, ip, tcp_at, mode);
+    packet
+}
+
+/// Builds a segment whose payload, at most [`MAX_INLINE`] bytes, is copied inline.
+pub fn build_inline(ip: &IpTemplate<'_>, tcp: &Header, payload: &[u8], mode: ChecksumMode) -> Packet {
+    let mut packet = Packet::default();
+    let tcp_at = emit_headers(&mut packet.head, ip, tcp, payload.len());
+    if payload.len() <= packet.head.room() {
+        packet.head.extend(payload);
+    } else {
+        packet.payload = Payload::from(bytes::Bytes::copy_from_slice(payload));
+    }
+    finish(&mut packet, ip, tcp_at, mode);
+    packet
+}
+
+/// Writes both headers; returns where the TCP header begins.
+fn emit_headers(head: &mut Head, ip: &IpTemplate<'_>, tcp: &Header, payload_len: usize) -> usize {
+    let tcp_len = tcp.wire_len() + payload_len;
+    debug_assert!(ip.header_len() + tcp_len <= MAX_PACKET, "a packet of {tcp_len} TCP bytes");
+    ip.emit(head, protocol::TCP, tcp_len);
+    let tcp_at = head.as_slice().len();
+    tcp.emit(head);
+    tcp_at
+}
+
+fn finish(packet: &mut Packet, ip: &IpTemplate<'_>, tcp_at: usize, mode: ChecksumMode) {
+    let mut sum = checksum::pseudo_header(ip.src, ip.dst, protocol::TCP, packet.len() - tcp_at);
+    let field = match mode {
+        ChecksumMode::Partial => {
+            packet.checksum = Checksum::Partial;
+            sum.folded()
+        }
+        ChecksumMode::Complete => {
+            add_all(&mut sum, packet, tcp_at);
+            sum.checksum()
+        }
+    };
+    let at = tcp_at + CHECKSUM_AT;
+    packet.head.as_mut_slice()[at..at + 2].copy_from_slice(&field.to_be_bytes());
+}
+
+/// Adds the packet's bytes from `at`, which lies in its head, to the end.
+fn add_all(sum: &mut Sum, packet: &Packet, at: usize) {
+    sum.add(&packet.head.as_slice()[at..]);
+    for slice in packet.payload.slices() {
+        sum.add(slice);
+    }
 }

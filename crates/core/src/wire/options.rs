@@ -1,0 +1,205 @@
+//! TCP options: parsing at any alignment, writing in Linux's order.
+
+use super::tcp::{FastOpen, Options, SackBlock, SackList, Timestamps};
+use crate::tcp::SeqNum;
+
+/// The longest options area: data offset 15 (RFC 9293 3.1).
+pub const MAX_OPTIONS: usize = 40;
+
+const END: u8 = 0;
+const NOP: u8 = 1;
+const MSS: u8 = 2;
+const WINDOW_SCALE: u8 = 3;
+const SACK_PERMITTED: u8 = 4;
+const SACK: u8 = 5;
+const TIMESTAMPS: u8 = 8;
+const USER_TIMEOUT: u8 = 28;
+const FAST_OPEN: u8 = 34;
+
+impl Options {
+    /// Parses an options area. Of several options of one kind the last counts, as on Linux.
+    ///
+    /// Never fails (MUST-7): at a length of 0 or 1, or one that runs over the area, parsing stops,
+    /// what was found so far is kept and [`Options::malformed`] is set. Kinds that only mean something on a
+    /// SYN (MSS, window scale, SACK-permitted, Fast Open) are ignored elsewhere
+    /// (RFC 9293 3.7.1, RFC 7323 2.2, RFC 2018 2, RFC 7413 4.1.1).
+    pub fn parse(area: &[u8], syn: bool) -> Options {
+        let mut options = Options::default();
+        // By far the most common area: NOP, NOP, Timestamps (RFC 7323 appendix A).
+        if let [NOP, NOP, TIMESTAMPS, 10, body @ ..] = area
+            && body.len() == 8
+        {
+            options.timestamps = timestamps(body);
+            return options;
+        }
+        let mut rest = area;
+        while let [kind, tail @ ..] = rest {
+            match *kind {
+                END => break,
+                NOP => {
+                    rest = tail;
+                    continue;
+                }
+                _ => {}
+            }
+            let len = tail.first().map_or(0, |len| usize::from(*len));
+            if len < 2 || len > rest.len() {
+                options.malformed = true;
+                break;
+            }
+            options.take(*kind, &rest[2..len], syn);
+            rest = &rest[len..];
+        }
+        options
+    }
+
+    /// One option; a body of a length that its kind does not have is ignored.
+    fn take(&mut self, kind: u8, body: &[u8], syn: bool) {
+        match (kind, body) {
+            (MSS, [high, low]) if syn => {
+                let mss = u16::from_be_bytes([*high, *low]);
+                if mss != 0 {
+                    self.mss = Some(mss);
+                }
+            }
+            (WINDOW_SCALE, [shift]) if syn => self.window_scale = Some(*shift),
+            (SACK_PERMITTED, []) if syn => self.sack_permitted = true,
+            (SACK, blocks) if !blocks.is_empty() && blocks.len() % 8 == 0 => {
+                self.sack = SackList::new();
+                for block in blocks.chunks_exact(8) {
+                    self.sack.push(SackBlock { left: SeqNum(word(block, 0)), right: SeqNum(word(block, 4)) });
+                }
+            }
+            (TIMESTAMPS, body) if body.len() == 8 => self.timestamps = timestamps(body),
+            // RFC 5482 3.4: a value of zero is ignored.
+            (USER_TIMEOUT, [high, low]) => {
+                let value = u16::from_be_bytes([*high, *low]);
+                if value & 0x7fff != 0 {
+                    self.user_timeout = Some(value);
+                }
+            }
+            (FAST_OPEN, []) if syn => self.fast_open = Some(FastOpen::REQUEST),
+            (FAST_OPEN, cookie) if syn => {
+                if let Some(cookie) = FastOpen::cookie(cookie) {
+                    self.fast_open = Some(cookie);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// How many bytes [`Options::emit`] writes: a multiple of four, at most 40.
+    pub fn wire_len(&self) -> usize {
+        self.layout().len
+    }
+
+    /// Writes the options into `area`, which is [`Options::wire_len`] bytes of zero.
+    ///
+    /// Order and padding are Linux's: `mss, sackOK, TS, nop, wscale` on a SYN with timestamps,
+    /// `mss, nop, nop, sackOK, nop, wscale` without; `nop, nop, TS` and `nop, nop, sack` on data.
+    /// As many SACK blocks as fit are written; a user timeout or a Fast Open option that does not fit
+    /// is left out (RFC 7413 4.2.2), as is a user timeout of zero (RFC 5482 3.4).
+    pub fn emit(&self, area: &mut [u8]) {
+        let layout = self.layout();
+        let mut out = Writer { area, at: 0 };
+        if let Some(mss) = self.mss {
+            out.put(&[MSS, 4]);
+            out.put(&mss.to_be_bytes());
+        }
+        if let Some(timestamps) = self.timestamps {
+            out.put(if self.sack_permitted { &[SACK_PERMITTED, 2] } else { &[NOP, NOP] });
+            out.put(&[TIMESTAMPS, 10]);
+            out.put(&timestamps.val.to_be_bytes());
+            out.put(&timestamps.ecr.to_be_bytes());
+        } else if self.sack_permitted {
+            out.put(&[NOP, NOP, SACK_PERMITTED, 2]);
+        }
+        if let Some(shift) = self.window_scale {
+            out.put(&[NOP, WINDOW_SCALE, 3, shift]);
+        }
+        if let Some(timeout) = self.user_timeout.filter(|_| layout.user_timeout) {
+            out.put(&[USER_TIMEOUT, 4]);
+            out.put(&timeout.to_be_bytes());
+        }
+        if layout.sack_blocks > 0 {
+            out.put(&[NOP, NOP, SACK, (2 + 8 * layout.sack_blocks) as u8]);
+            for block in &self.sack.as_slice()[..layout.sack_blocks] {
+                out.put(&block.left.0.to_be_bytes());
+                out.put(&block.right.0.to_be_bytes());
+            }
+        }
+        if let Some(cookie) = self.fast_open.filter(|_| layout.fast_open) {
+            let cookie = cookie.as_slice();
+            out.put(&[FAST_OPEN, (2 + cookie.len()) as u8]);
+            out.put(cookie);
+            if (2 + cookie.len()) % 4 == 2 {
+                out.put(&[NOP, NOP]);
+            }
+        }
+    }
+
+    fn layout(&self) -> Layout {
+        let mut len = 0;
+        if self.mss.is_some() {
+            len += 4;
+        }
+        if self.timestamps.is_some() {
+            len += 12;
+        } else if self.sack_permitted {
+            len += 4;
+        }
+        if self.window_scale.is_some() {
+            len += 4;
+        }
+        let user_timeout = self.user_timeout.is_some_and(|value| value & 0x7fff != 0);
+        if user_timeout {
+            len += 4;
+        }
+        // At most 24 bytes until here.
+        let mut sack_blocks = 0;
+        if !self.sack.is_empty() {
+            sack_blocks = self.sack.as_slice().len().min((MAX_OPTIONS - len - 4) / 8);
+            if sack_blocks > 0 {
+                len += 4 + 8 * sack_blocks;
+            }
+        }
+        let mut fast_open = false;
+        if let Some(cookie) = &self.fast_open {
+            let padded = (2 + cookie.as_slice().len()).next_multiple_of(4);
+            fast_open = len + padded <= MAX_OPTIONS;
+            if fast_open {
+                len += padded;
+            }
+        }
+        Layout { len, user_timeout, sack_blocks, fast_open }
+    }
+}
+
+/// What is written, and how long it is.
+struct Layout {
+    len: usize,
+    user_timeout: bool,
+    sack_blocks: usize,
+    fast_open: bool,
+}
+
+struct Writer<'a> {
+    area: &'a mut [u8],
+    at: usize,
+}
+
+impl Writer<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.area[self.at..self.at + bytes.len()].copy_from_slice(bytes);
+        self.at += bytes.len();
+    }
+}
+
+fn timestamps(body: &[u8]) -> Option<Timestamps> {
+    Some(Timestamps { val: word(body, 0), ecr: word(body, 4) })
+}
+
+/// The big-endian word at `at`; `bytes` holds it, as the callers' lengths say.
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
