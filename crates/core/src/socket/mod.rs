@@ -1,5 +1,9 @@
 //! What the Berkeley calls mean, never blocking.
 
+pub mod types;
+
+pub use types::{Domain, How, Ioctl, MsgFlags, Progress, Protocol, RecvMsg, SocketType};
+
 use core::fmt;
 
 /// The name of a socket in its stack: an index, and a generation so that a name outlives no socket.
