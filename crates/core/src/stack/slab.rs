@@ -31,14 +31,10 @@ impl Key {
     }
 }
 
-enum Slot<T> {
-    Free { next: u32 },
-    Full(T),
-}
-
-struct Entry<T> {
-    generation: u32,
-    slot: Slot<T>,
+/// A place. The generations are in the variants, so that any `T` costs eight bytes more than its size.
+enum Entry<T> {
+    Free { generation: u32, next: u32 },
+    Full { generation: u32, value: T },
 }
 
 /// A growable collection of `T`, addressed by [`Key`]. All operations are O(1).
@@ -74,23 +70,25 @@ impl<T> Slab<T> {
     /// The key that the next [`Slab::insert`] will return.
     pub fn next_key(&self) -> Key {
         match self.entry(self.free) {
-            Some(entry) => Key { index: self.free, generation: entry.generation },
-            None => Key { index: self.end(), generation: 0 },
+            Some(Entry::Free { generation, .. }) => Key { index: self.free, generation: *generation },
+            _ => Key { index: self.end(), generation: 0 },
         }
     }
 
     /// Stores a value, in the place vacated last if there is one.
     pub fn insert(&mut self, value: T) -> Key {
-        let key = self.next_key();
         self.len += 1;
-        if let Some(entry) = self.entry_mut(key.index) {
-            let Slot::Free { next } = core::mem::replace(&mut entry.slot, Slot::Full(value)) else {
-                unreachable!("the free list holds vacant places only");
-            };
-            self.free = next;
-            return key;
+        let index = self.free;
+        if let Some(entry) = self.entry_mut(index) {
+            // The free list holds vacant places only.
+            if let Entry::Free { generation, next } = *entry {
+                *entry = Entry::Full { generation, value };
+                self.free = next;
+                return Key { index, generation };
+            }
         }
-        let entry = Entry { generation: 0, slot: Slot::Full(value) };
+        let key = Key { index: self.end(), generation: 0 };
+        let entry = Entry::Full { generation: 0, value };
         match self.chunks.last_mut() {
             Some(chunk) if chunk.len() < CHUNK => chunk.push(entry),
             _ => {
@@ -105,7 +103,7 @@ impl<T> Slab<T> {
     /// The entry, if it is still there.
     pub fn get(&self, key: Key) -> Option<&T> {
         match self.entry(key.index)? {
-            Entry { generation, slot: Slot::Full(value) } if *generation == key.generation => Some(value),
+            Entry::Full { generation, value } if *generation == key.generation => Some(value),
             _ => None,
         }
     }
@@ -113,7 +111,7 @@ impl<T> Slab<T> {
     /// The entry, to be changed, if it is still there.
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         match self.entry_mut(key.index)? {
-            Entry { generation, slot: Slot::Full(value) } if *generation == key.generation => Some(value),
+            Entry::Full { generation, value } if *generation == key.generation => Some(value),
             _ => None,
         }
     }
@@ -121,8 +119,8 @@ impl<T> Slab<T> {
     /// The key of whatever lies at `index` now (what a timer that holds places only needs).
     pub fn key_at(&self, index: u32) -> Option<Key> {
         match self.entry(index)? {
-            Entry { generation, slot: Slot::Full(_) } => Some(Key { index, generation: *generation }),
-            _ => None,
+            Entry::Full { generation, .. } => Some(Key { index, generation: *generation }),
+            Entry::Free { .. } => None,
         }
     }
 
@@ -134,30 +132,34 @@ impl<T> Slab<T> {
     /// Takes the entry out, if it is still there. From then on its key finds nothing.
     pub fn remove(&mut self, key: Key) -> Option<T> {
         self.get(key)?;
-        let free = self.free;
-        let entry = self.entry_mut(key.index)?;
-        let Slot::Full(value) = core::mem::replace(&mut entry.slot, Slot::Free { next: free }) else {
-            return None;
-        };
-        entry.generation = entry.generation.wrapping_add(1);
-        self.free = key.index;
-        self.len -= 1;
-        Some(value)
+        let free = Entry::Free { generation: key.generation.wrapping_add(1), next: self.free };
+        match core::mem::replace(self.entry_mut(key.index)?, free) {
+            Entry::Full { value, .. } => {
+                self.free = key.index;
+                self.len -= 1;
+                Some(value)
+            }
+            Entry::Free { .. } => unreachable!("found above"),
+        }
     }
 
     /// All entries, by place.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
-        self.chunks.iter().flatten().enumerate().filter_map(|(index, entry)| match &entry.slot {
-            Slot::Full(value) => Some((Key { index: index as u32, generation: entry.generation }, value)),
-            Slot::Free { .. } => None,
+        self.chunks.iter().flatten().enumerate().filter_map(|(index, entry)| match entry {
+            Entry::Full { generation, value } => {
+                Some((Key { index: index as u32, generation: *generation }, value))
+            }
+            Entry::Free { .. } => None,
         })
     }
 
     /// All entries, by place, to be changed.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut T)> {
-        self.chunks.iter_mut().flatten().enumerate().filter_map(|(index, entry)| match &mut entry.slot {
-            Slot::Full(value) => Some((Key { index: index as u32, generation: entry.generation }, value)),
-            Slot::Free { .. } => None,
+        self.chunks.iter_mut().flatten().enumerate().filter_map(|(index, entry)| match entry {
+            Entry::Full { generation, value } => {
+                Some((Key { index: index as u32, generation: *generation }, value))
+            }
+            Entry::Free { .. } => None,
         })
     }
 
