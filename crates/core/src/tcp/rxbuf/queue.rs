@@ -303,9 +303,7 @@ impl Many {
     fn seal(&mut self) {
         if !self.tail.is_empty() {
             let mut tail = core::mem::take(&mut self.tail);
-            if tail.capacity() > 2 * tail.len() {
-                tail.shrink_to_fit();
-            }
+            tail.shrink_to_fit();
             self.slices.push_back(Bytes::from(tail));
         }
     }
@@ -405,13 +403,10 @@ fn prepend(data: &mut Vec<u8>, head: &mut u32, more: &[u8]) {
     *head -= more.len() as u32;
 }
 
-/// The bytes `data[head..]` as a slice that does not hold much more than them.
+/// The bytes `data[head..]` as a slice that holds no more than them.
 fn whole(data: Vec<u8>, head: u32) -> Bytes {
     let held = &data[head as usize..];
-    if data.capacity() > 2 * held.len() {
-        return Bytes::copy_from_slice(held);
-    }
-    Bytes::from(data).slice(head as usize..)
+    if data.capacity() == held.len() { Bytes::from(data) } else { Bytes::copy_from_slice(held) }
 }
 
 /// Copies what `from` holds behind the first `skip` bytes to the front of `out`; returns how much.
