@@ -336,6 +336,29 @@ impl Default for Config {
     }
 }
 
+bitflags::bitflags! {
+    /// Options that no connection reads: without effect on TCP, or of effect on `bind` alone.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+    pub struct Kept: u16 {
+        /// SO_DEBUG.
+        const DEBUG = 1;
+        /// SO_DONTROUTE.
+        const DONTROUTE = 2;
+        /// SO_BROADCAST.
+        const BROADCAST = 4;
+        /// IPV6_AUTOFLOWLABEL.
+        const AUTOFLOWLABEL = 8;
+        /// TCP_THIN_LINEAR_TIMEOUTS.
+        const THIN_LINEAR_TIMEOUTS = 16;
+        /// TCP_THIN_DUPACK.
+        const THIN_DUPACK = 32;
+        /// IP_BIND_ADDRESS_NO_PORT: `bind` to port 0 leaves the choice of the port to `connect`.
+        const BIND_ADDRESS_NO_PORT = 64;
+        /// IP_TRANSPARENT: as `freebind`, and privileged.
+        const TRANSPARENT = 128;
+    }
+}
+
 /// The options of a socket that a connection reads; shared by all sockets that have not changed any.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -362,7 +385,7 @@ pub struct Options {
     pub reuseaddr: bool,
     /// SO_REUSEPORT.
     pub reuseport: bool,
-    /// SO_BROADCAST, SO_DONTROUTE, SO_PRIORITY ... are kept and have no effect on TCP.
+    /// SO_PRIORITY: kept, without effect.
     pub priority: u32,
     /// SO_MARK.
     pub mark: u32,
@@ -416,10 +439,10 @@ pub struct Options {
     pub v6only: bool,
     /// IP_OPTIONS: options bytes put into each IPv4 header (a source route; MUST-51).
     pub ip_options: Option<alloc::boxed::Box<[u8]>>,
-    /// IP_FREEBIND / IP_TRANSPARENT: bind to an address that is not ours.
+    /// IP_FREEBIND: bind to an address that is not ours.
     pub freebind: bool,
-    /// TCP_NODELAY's neighbours kept for programs that read back what they set.
-    pub thin: u8,
+    /// Flags kept for programs that read back what they set, and for `bind`.
+    pub kept: Kept,
 }
 
 impl Default for Options {
@@ -464,7 +487,7 @@ impl Default for Options {
             v6only: false,
             ip_options: None,
             freebind: false,
-            thin: 0,
+            kept: Kept::empty(),
         }
     }
 }
