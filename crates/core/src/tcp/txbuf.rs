@@ -14,7 +14,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use crate::packet::{MAX_SLICES, Payload};
 
@@ -330,16 +330,13 @@ impl Large {
         total
     }
 
-    /// Drops `n` bytes, of which there are more.
+    /// Drops `n` bytes, of which there are more. What the tail begins with goes with the
+    /// piece that it becomes.
     fn advance(&mut self, n: usize) {
         self.front += n as u64;
         while self.pieces.front().is_some_and(|piece| piece.end() <= self.front) {
             self.pieces.pop_front();
             self.dropped += 1;
-        }
-        let tail_at = self.tail_at();
-        if self.front > tail_at {
-            self.tail.advance((self.front - tail_at) as usize);
         }
     }
 
