@@ -85,11 +85,10 @@ impl OutOfOrder {
 
     pub(super) fn sack_blocks(&self, max: usize) -> SmallVec<[(u32, u32); 4]> {
         let mut out: SmallVec<[(u32, u32); 4]> = SmallVec::new();
-        for at in self.recent.iter().take(max) {
-            if let Some(block) = self.blocks.get(at) {
-                out.push((self.offset(*at), self.offset(at + block.len() as u64)));
-            }
-        }
+        let recent = self.recent.iter().filter_map(|at| Some((at, self.blocks.get(at)?)));
+        out.extend(
+            recent.take(max).map(|(at, block)| (self.offset(*at), self.offset(at + block.len() as u64))),
+        );
         if out.len() < max.min(self.blocks.len()) {
             // Fewer are remembered than there are: the others in their order.
             for block in self.blocks() {
