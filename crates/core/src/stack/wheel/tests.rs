@@ -123,6 +123,33 @@ proptest! {
     }
 }
 
+/// When few of many are left, the next deadline is exact again.
+#[test]
+fn a_slot_that_empties_is_exact_again() {
+    let mut wheel = Wheel::new();
+    let at = |index: u32| Instant::from_secs(7_700 + u64::from(index));
+    for index in 0..200 {
+        wheel.schedule(index, at(index));
+    }
+    for index in 0..199 {
+        wheel.cancel(index);
+    }
+    assert_eq!(wheel.next_deadline(), Some(at(199)));
+}
+
+/// A clock that steps back does no harm: what is due by it is due.
+#[test]
+fn a_clock_that_steps_back_does_no_harm() {
+    let mut wheel = Wheel::new();
+    assert_eq!(wheel.pop_expired(Instant::from_secs(10)), None);
+    wheel.schedule(1, Instant::from_secs(4));
+    wheel.schedule(2, Instant::from_secs(6));
+    assert_eq!(wheel.next_deadline(), Some(Instant::from_secs(4)));
+    assert_eq!(wheel.pop_expired(Instant::from_secs(5)), Some(1));
+    assert_eq!(wheel.pop_expired(Instant::from_secs(5)), None);
+    assert_eq!(wheel.pop_expired(Instant::from_secs(6)), Some(2));
+}
+
 /// An entry that has expired but was not popped yet can be cancelled or put off.
 #[test]
 fn what_is_ready_can_still_be_taken_back() {

@@ -251,21 +251,25 @@ proptest! {
 }
 
 /// The orders in which 100,000 one-byte segments do the most harm.
-fn adverse_orders() -> Vec<(&'static str, Vec<usize>)> {
+///
+/// With each: how many blocks there are in the end.
+fn adverse_orders() -> Vec<(&'static str, usize, Vec<usize>)> {
     const N: usize = 100_000;
     let odd_even = (1..N).step_by(2).chain((2..N).step_by(2)).collect();
     let both_ends = (1..=N / 2).flat_map(|at| [at, N + 1 - at]).collect();
     // 7,919 is prime and no divisor of 100,003, so that every position from 1 on comes once.
     let scattered = (1..=N).map(|k| 1 + k * 7_919 % 100_003).collect();
+    let fifty_backwards = (0..N / 50).rev().flat_map(|at| (0..50).map(move |block| 1 + 4_000 * block + at));
     std::vec![
-        ("forwards", (1..=N).collect()),
-        ("backwards", (1..=N).rev().collect()),
-        ("every other", (1..=N).map(|at| 2 * at).collect()),
-        ("every other backwards", (1..=N).rev().map(|at| 2 * at).collect()),
-        ("odd, then even", odd_even),
-        ("both ends", both_ends),
-        ("scattered", scattered),
-        ("the same again", (0..N).map(|at| 1 + at % 2).collect()),
+        ("forwards", 1, (1..=N).collect()),
+        ("backwards", 1, (1..=N).rev().collect()),
+        ("every other", N, (1..=N).map(|at| 2 * at).collect()),
+        ("every other backwards", N, (1..=N).rev().map(|at| 2 * at).collect()),
+        ("odd, then even", 1, odd_even),
+        ("both ends", 1, both_ends),
+        ("scattered", 3, scattered),
+        ("fifty blocks backwards", 50, fifty_backwards.collect()),
+        ("the same again", 1, (0..N).map(|at| 1 + at % 2).collect()),
     ]
 }
 
@@ -276,7 +280,7 @@ fn adverse_orders() -> Vec<(&'static str, Vec<usize>)> {
 #[test]
 fn tiny_segments_cost_neither_time_nor_memory() {
     for limit in [1 << 20, 16 << 20] {
-        for (name, order) in adverse_orders() {
+        for (name, blocks_left, order) in adverse_orders() {
             let mut buf = RxBuf::new();
             let before = WORK.with(Cell::get);
             let mut most = 0;
@@ -288,8 +292,13 @@ fn tiny_segments_cost_neither_time_nor_memory() {
                 }
             }
             let steps = (WORK.with(Cell::get) - before) / order.len();
-            assert!(steps <= 600, "{name}: {steps} steps a segment");
+            assert!(steps <= 300, "{name}: {steps} steps a segment");
             assert!(most <= limit, "{name}: {most} bytes of {limit}");
+            if limit == 16 << 20 {
+                assert_eq!(buf.blocks().count(), blocks_left, "{name}");
+                let cost = buf.ooo_memory();
+                assert!(cost <= 2 * buf.ooo_len() + 136 * blocks_left, "{name}: {cost} bytes");
+            }
         }
     }
 }
@@ -310,6 +319,49 @@ fn collapsing_and_pruning_are_paid_for() {
     }
     let steps = WORK.with(Cell::get) - before;
     assert!(steps <= 20 * bytes, "{steps} steps for {bytes} bytes");
+
+    // One block, of which the far end never finds room.
+    let mut buf = RxBuf::new();
+    let before = WORK.with(Cell::get);
+    for k in 0..5_000usize {
+        let _ = buf.insert(1 + k as u32 * 300, text(1 + k * 300, 300, 300), 256 << 10);
+    }
+    let steps = WORK.with(Cell::get) - before;
+    assert!(steps <= 20 * 5_000 * 300, "{steps} steps");
+}
+
+/// Before anything is dropped, what is held is copied together if that is enough.
+///
+/// Shows: cve-2018-5390
+#[test]
+fn copying_together_comes_before_dropping() {
+    let mut buf = RxBuf::new();
+    let mut pruned = 0;
+    for k in 0..1_000usize {
+        pruned += buf.insert(1 + k as u32 * 300, text(1 + k * 300, 300, 300), 340_000).pruned;
+        assert!(buf.ooo_memory() <= 340_000);
+    }
+    assert_eq!((pruned, buf.ooo_len()), (0, 300_000));
+    // Without enough room the far end goes.
+    let inserted = buf.insert(1, text(1, 1, 1), 200_000);
+    assert_eq!(buf.ooo_len() + inserted.pruned as usize, 300_000);
+    assert!(buf.ooo_len() > 150_000 && buf.blocks().eq([(1, 1 + buf.ooo_len() as u32)]));
+}
+
+/// What joins a long queue is moved, not the queue.
+///
+/// Shows: cve-2018-5390
+#[test]
+fn filling_holes_costs_what_fills_them() {
+    let mut buf = RxBuf::new();
+    let before = WORK.with(Cell::get);
+    for k in 0..10_000 {
+        let _ = buf.insert(1000, text(2000 * k + 1000, 1000, 1000), ALL);
+        assert_eq!(buf.insert(0, text(2000 * k, 1000, 1000), ALL).advanced, 2000);
+    }
+    let steps = (WORK.with(Cell::get) - before) / 20_000;
+    assert!(steps <= 5, "{steps} steps a segment");
+    assert_eq!(buf.len(), 20_000_000);
 }
 
 /// RFC 2018 section 7: left window edge 5000, segments of 500 bytes; the published tables.
@@ -365,6 +417,34 @@ fn each_block_is_reported_three_times() {
     assert_eq!(sack(&buf, 100).len(), blocks(&buf).len());
 }
 
+/// Blocks that came into order or were dropped leave the others in their order.
+///
+/// Shows: rfc2018-s4-b
+#[test]
+fn blocks_that_are_gone_are_not_remembered() {
+    let hold = |buf: &mut RxBuf, order: &[u32]| {
+        for at in order {
+            let _ = buf.insert(*at, text(0, 500, 500), ALL);
+        }
+    };
+    // The five that changed last come into order; then two more arrive.
+    let mut buf = RxBuf::new();
+    hold(&mut buf, &[10_000, 11_000, 12_000, 5000, 4000, 3000, 2000, 1000]);
+    assert_eq!(buf.insert(0, text(0, 5000, 500), ALL).advanced, 5500);
+    assert_eq!(sack(&buf, 3), [(6500, 7000), (5500, 6000), (4500, 5000)]);
+    hold(&mut buf, &[8000, 9000]);
+    assert_eq!(sack(&buf, 4), [(9000, 9500), (8000, 8500), (6500, 7000), (5500, 6000)]);
+
+    // The same with five that are dropped.
+    let mut buf = RxBuf::new();
+    hold(&mut buf, &[1000, 2000, 3000, 10_000, 11_000, 12_000, 13_000, 14_000]);
+    let limit = buf.ooo_memory() / 8 * 3;
+    assert_eq!(buf.insert(3000, text(0, 500, 500), limit).pruned, 2500);
+    assert_eq!(sack(&buf, 3), [(3000, 3500), (2000, 2500), (1000, 1500)]);
+    hold(&mut buf, &[4000, 5000]);
+    assert_eq!(sack(&buf, 4), [(5000, 5500), (4000, 4500), (3000, 3500), (2000, 2500)]);
+}
+
 /// Duplicates of data out of order are named exactly, the first part only, and the block that holds them
 /// is reported first (RFC 2883 section 4, examples 4 to 6 of it).
 ///
@@ -399,6 +479,12 @@ fn short_data_is_gathered_and_long_data_is_not_copied() {
     assert_eq!(buf.read_bytes(ALL).as_ptr(), long.as_ptr());
     let _ = buf.insert(0, text(0, 100, 100), ALL);
     let _ = buf.insert(0, Payload::from(long.clone()), ALL);
+    for (len, kept) in [(256, false), (257, true)] {
+        let mut buf = RxBuf::new();
+        let data = long.slice(..len);
+        let _ = buf.insert(0, Payload::from(data.clone()), ALL);
+        assert_eq!(buf.read_bytes(ALL).as_ptr() == data.as_ptr(), kept);
+    }
     let taken = buf.take(1000);
     assert_eq!(taken.slices()[1].as_ptr(), long.as_ptr());
     assert_eq!((taken.len(), buf.len()), (1000, 560));

@@ -135,6 +135,20 @@ fn long_data_is_handed_out_by_reference() {
     assert_eq!(flat(&buf.slice(9_000, 1_500)), stream(9_000, 1_500));
 }
 
+/// As many slices as a packet takes are references; one more and the data is gathered.
+#[test]
+fn many_slices_are_gathered() {
+    let mut buf = TxBuf::new();
+    for k in 0..20 {
+        buf.push(Bytes::from(stream(600 * k, 600)));
+    }
+    for (len, slices) in [(600 * MAX_SLICES, MAX_SLICES), (600 * MAX_SLICES + 1, 1)] {
+        let payload = buf.slice(600, len);
+        assert_eq!(payload.slices().len(), slices);
+        assert_eq!(flat(&payload), stream(600, len));
+    }
+}
+
 /// A retransmission that is cut otherwise carries the same octets.
 ///
 /// Shows: rfc2525-s2.4-a, rfc2018-s5-a
