@@ -156,8 +156,6 @@ proptest! {
 
     /// Any arrivals and reads leave what one byte per position would leave: the bytes, the blocks, the
     /// duplicates. Of bytes that arrive twice the first stay.
-    ///
-    /// Shows: rfc2883-s4-b
     #[test]
     fn it_does_what_a_map_of_bytes_does(ops in ops()) {
         let mut buf = RxBuf::new();
@@ -446,9 +444,9 @@ fn blocks_that_are_gone_are_not_remembered() {
 }
 
 /// Duplicates of data out of order are named exactly, the first part only, and the block that holds them
-/// is reported first (RFC 2883 section 4, examples 4 to 6 of it).
+/// is reported first (RFC 2883 section 4.1.3).
 ///
-/// Shows: rfc2883-s4-b, rfc2883-s4-c
+/// Shows: rfc2883-s4-c
 #[test]
 fn duplicates_are_named() {
     let mut buf = RxBuf::new();

@@ -151,7 +151,7 @@ fn many_slices_are_gathered() {
 
 /// A retransmission that is cut otherwise carries the same octets.
 ///
-/// Shows: rfc2525-s2.4-a, rfc2018-s5-a
+/// Shows: rfc2525-s2.4-a
 #[test]
 fn a_resegmented_retransmission_carries_the_same_octets() {
     let mut buf = TxBuf::new();
