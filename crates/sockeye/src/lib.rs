@@ -1,2 +1,6 @@
-//! Sockeye as a library.
+//! Sockeye as a library: a complete TCP with Berkeley sockets that runs in the program itself.
+
 pub use sockeye_core as core;
+
+pub mod device;
+mod sys;
