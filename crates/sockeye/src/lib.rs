@@ -4,3 +4,4 @@ pub use sockeye_core as core;
 
 pub mod device;
 mod sys;
+pub mod view;

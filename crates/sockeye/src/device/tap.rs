@@ -13,7 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
-use pcap_file::pcapng::blocks::interface_description::{InterfaceDescriptionBlock, InterfaceDescriptionOption};
+use pcap_file::pcapng::blocks::interface_description::{
+    InterfaceDescriptionBlock, InterfaceDescriptionOption,
+};
 use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeaderOption};
 use pcap_file::pcapng::{PcapNgBlock, PcapNgWriter};
 use pcap_file::{DataLink, PcapError};
@@ -205,8 +207,13 @@ impl Inner {
             epb_options.push(EnhancedPacketOption::Comment(comment));
         }
         let data = Cow::Owned(data);
-        let block =
-            EnhancedPacketBlock { interface_id: interface, timestamp: at, original_len, data, options: epb_options };
+        let block = EnhancedPacketBlock {
+            interface_id: interface,
+            timestamp: at,
+            original_len,
+            data,
+            options: epb_options,
+        };
         match self.writer.write_block(&block.into_block()) {
             Ok(bytes) => {
                 self.written += bytes as u64;

@@ -93,9 +93,10 @@ impl Tun {
         let fd = sys::open().map_err(|error| explain_open(&error))?;
         let (name, vnet_header) = match sys::attach(&fd, &options.name, options.offload) {
             Ok(name) => (name, options.offload),
-            Err(error) if options.offload && error.kind() == io::ErrorKind::InvalidInput => {
-                (sys::attach(&fd, &options.name, false).map_err(|error| explain(&options.name, &error))?, false)
-            }
+            Err(error) if options.offload && error.kind() == io::ErrorKind::InvalidInput => (
+                sys::attach(&fd, &options.name, false).map_err(|error| explain(&options.name, &error))?,
+                false,
+            ),
             Err(error) => return Err(explain(&options.name, &error)),
         };
         let offload = vnet_header && {
@@ -271,7 +272,9 @@ impl Device for Tun {
             // Only empties the counter; if another thread has done so there is nothing to do.
             let _ = rustix::io::read(&self.wake, &mut count);
         }
-        if fds[1].revents().intersects(PollFlags::ERR | PollFlags::NVAL) && Interface::by_name(&self.name).is_err() {
+        if fds[1].revents().intersects(PollFlags::ERR | PollFlags::NVAL)
+            && Interface::by_name(&self.name).is_err()
+        {
             return Err(io::Error::new(io::ErrorKind::NotFound, format!("interface {} is gone", self.name)));
         }
         Ok(())

@@ -97,7 +97,8 @@ impl Interface {
         let mut answer = [0u8; 1_024];
         let (len, _) = recv(&self.socket, &mut answer, RecvFlags::empty())?;
         let kind = answer[..len].get(4..6).map(|kind| u16::from_ne_bytes([kind[0], kind[1]]));
-        let error = answer[..len].get(16..20).map(|code| i32::from_ne_bytes([code[0], code[1], code[2], code[3]]));
+        let error =
+            answer[..len].get(16..20).map(|code| i32::from_ne_bytes([code[0], code[1], code[2], code[3]]));
         match (kind, error) {
             (Some(NLMSG_ERROR), Some(0)) => Ok(()),
             (Some(NLMSG_ERROR), Some(code)) => Err(io::Error::from_raw_os_error(-code)),

@@ -36,7 +36,10 @@ struct IfReq {
 impl IfReq {
     fn new(name: &str) -> io::Result<IfReq> {
         if name.len() > 15 || name.contains(['\0', '/']) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "an interface name has at most 15 bytes"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "an interface name has at most 15 bytes",
+            ));
         }
         let mut request = IfReq { name: [0; 16], value: [0; 24] };
         request.name[..name.len()].copy_from_slice(name.as_bytes());
