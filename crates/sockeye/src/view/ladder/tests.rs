@@ -44,7 +44,7 @@ fn a_handshake_is_drawn_with_relative_numbers_on_both_sides() {
     let line = ladder.line(Side::Left, &record(Side::Left, sent(syn, 0, Why::Syn, State::SynSent))).unwrap();
     let expected = format!(
         "    0.001250     SYN-SENT | SYN seq 0 win 500 <mss 1460,sackOK,wscale 7> {}>| CLOSED       connect",
-        "-".repeat(15)
+        "-".repeat(60 - 3 - "SYN seq 0 win 500 <mss 1460,sackOK,wscale 7>".len())
     );
     assert_eq!(line, expected);
     let state = What::State { from: State::Listen, to: State::SynReceived, why: Event::RcvSyn };
