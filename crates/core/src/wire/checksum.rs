@@ -79,53 +79,37 @@ pub fn pseudo_header(src: IpAddr, dst: IpAddr, protocol: u8, len: usize) -> Sum 
 }
 
 /// The sum in native byte order, folded to sixteen bits.
+///
+/// Four sums of 64-bit words, 128 bits wide: chains of add and add-with-carry that do not wait for each other.
 #[inline]
 fn native(bytes: &[u8]) -> u16 {
-    let (mut acc, rest) = if bytes.len() >= 64 { blocks(bytes) } else { (0, bytes) };
-    let mut words = rest.chunks_exact(8);
-    for word in &mut words {
-        let word = u64::from_ne_bytes(word.try_into().expect("chunks of eight"));
-        acc += (word & 0xffff_ffff) + (word >> 32);
+    let mut sums = [0u128; 4];
+    let mut blocks = bytes.chunks_exact(64);
+    for block in &mut blocks {
+        for (i, word) in block.chunks_exact(8).enumerate() {
+            sums[i % 4] += u128::from(u64::from_ne_bytes(word.try_into().expect("chunks of eight")));
+        }
     }
+    let mut words = blocks.remainder().chunks_exact(8);
+    for word in &mut words {
+        sums[0] += u128::from(u64::from_ne_bytes(word.try_into().expect("chunks of eight")));
+    }
+    let mut last = 0;
     let mut rest = words.remainder();
     if let Some((word, tail)) = rest.split_first_chunk::<4>() {
-        acc += u64::from(u32::from_ne_bytes(*word));
+        last += u64::from(u32::from_ne_bytes(*word));
         rest = tail;
     }
     if let Some((word, tail)) = rest.split_first_chunk::<2>() {
-        acc += u64::from(u16::from_ne_bytes(*word));
+        last += u64::from(u16::from_ne_bytes(*word));
         rest = tail;
     }
-    if let [last] = rest {
-        acc += u64::from(u16::from_ne_bytes([*last, 0]));
+    if let [byte] = rest {
+        last += u64::from(u16::from_ne_bytes([*byte, 0]));
     }
-    fold(acc)
-}
-
-/// Sums blocks of 64 bytes, in a form that compiles to vector instructions.
-///
-/// Each lane keeps the sum of its 64-bit words modulo 2^64, and that of their upper halves. The sum of
-/// the lower halves is the difference: with fewer than 2^32 words no half's sum reaches 2^64.
-fn blocks(bytes: &[u8]) -> (u64, &[u8]) {
-    let mut whole = [0u64; 8];
-    let mut upper = [0u64; 8];
-    let mut chunks = bytes.chunks_exact(64);
-    for chunk in &mut chunks {
-        let chunk: &[u8; 64] = chunk.try_into().expect("chunks of 64");
-        for lane in 0..8 {
-            let mut word = [0; 8];
-            word.copy_from_slice(&chunk[lane * 8..lane * 8 + 8]);
-            let word = u64::from_ne_bytes(word);
-            whole[lane] = whole[lane].wrapping_add(word);
-            upper[lane] += word >> 32;
-        }
-    }
-    let mut acc = 0;
-    for lane in 0..8 {
-        let lower = whole[lane].wrapping_sub(upper[lane] << 32);
-        acc += u64::from(fold(lower)) + u64::from(fold(upper[lane]));
-    }
-    (acc, chunks.remainder())
+    let sum: u128 = sums.iter().sum();
+    let (low, carries) = (sum as u64, (sum >> 64) as u64);
+    fold((low & 0xffff_ffff) + (low >> 32) + carries + last)
 }
 
 #[inline]

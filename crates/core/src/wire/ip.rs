@@ -1,6 +1,7 @@
 //! IPv4 and IPv6 headers (RFC 791, RFC 8200): what both have in common, parsing, and emission.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::num::NonZeroU8;
 
 use super::Malformed;
 use super::{ipv4, ipv6};
@@ -47,6 +48,13 @@ impl SourceRoute {
         let mut all = [Ipv4Addr::UNSPECIFIED; Self::MAX_HOPS];
         all[..hops.len()].copy_from_slice(hops);
         Some(SourceRoute { strict, hops: all, len: hops.len() as u8 })
+    }
+
+    /// The source route of a received packet, whose front is `front`; none if it has none that ends here.
+    pub fn read(ip: &IpHeader, front: &[u8]) -> Option<SourceRoute> {
+        let at = usize::from(ip.source_route_at?.get());
+        let len = usize::from(*front.get(at + 1)?);
+        ipv4::source_route(front.get(at..at + len)?).ok().flatten()
     }
 
     /// Whether each hop has to follow the one before directly.
@@ -109,8 +117,9 @@ pub struct IpHeader {
     pub flow_label: u32,
     /// Where the byte stands that names `protocol`: the pointer of a Parameter Problem about it.
     pub protocol_at: usize,
-    /// An IPv4 source route that ends at this packet's destination. Whether it is honoured is the stack's policy.
-    pub source_route: Option<SourceRoute>,
+    /// Where an IPv4 source route stands that ends at this packet's destination: [`SourceRoute::read`] has it.
+    /// Whether it is honoured is the stack's policy.
+    pub source_route_at: Option<NonZeroU8>,
 }
 
 impl IpHeader {
@@ -129,7 +138,7 @@ impl IpHeader {
     ///
     /// # Errors
     /// The reason to drop the packet, and what to answer, if anything.
-    #[inline]
+    #[inline(always)]
     pub fn parse(front: &[u8], packet_len: usize, super_segment: bool) -> Result<IpHeader, Reject> {
         match front.first().map(|byte| byte >> 4) {
             Some(4) => ipv4::parse(front, packet_len, super_segment),

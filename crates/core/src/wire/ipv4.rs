@@ -1,6 +1,7 @@
 //! The IPv4 header and its options (RFC 791).
 
 use core::net::{IpAddr, Ipv4Addr};
+use core::num::NonZeroU8;
 
 use super::Malformed;
 use super::checksum::{Sum, checksum};
@@ -20,7 +21,7 @@ pub(super) const LOOSE_SOURCE_ROUTE: u8 = 131;
 pub(super) const STRICT_SOURCE_ROUTE: u8 = 137;
 
 /// Parses the header at the front of a packet; see [`IpHeader::parse`].
-#[inline]
+#[inline(always)]
 pub(super) fn parse(front: &[u8], packet_len: usize, super_segment: bool) -> Result<IpHeader, Reject> {
     let Some((fixed, _)) = front.split_first_chunk::<MIN_HEADER>() else {
         return Err(Malformed::TooShort.into());
@@ -45,7 +46,7 @@ pub(super) fn parse(front: &[u8], packet_len: usize, super_segment: bool) -> Res
     }
     let src = Ipv4Addr::new(fixed[12], fixed[13], fixed[14], fixed[15]);
     let dst = Ipv4Addr::new(fixed[16], fixed[17], fixed[18], fixed[19]);
-    let source_route = if header_len == MIN_HEADER { None } else { options(header, src, dst)? };
+    let source_route_at = if header_len == MIN_HEADER { None } else { options(header, src, dst)? };
     let place = half(6);
     Ok(IpHeader {
         src: IpAddr::V4(src),
@@ -60,7 +61,7 @@ pub(super) fn parse(front: &[u8], packet_len: usize, super_segment: bool) -> Res
         total_len,
         flow_label: 0,
         protocol_at: PROTOCOL_AT,
-        source_route,
+        source_route_at,
     })
 }
 
@@ -80,8 +81,9 @@ fn fragment(place: u16, ident: u16, payload_len: usize) -> Result<Option<Fragmen
     Ok(Some(fragment))
 }
 
-/// Walks the options: unknown ones are passed over (MUST-50), a source route is taken.
-fn options(header: &[u8], src: Ipv4Addr, dst: Ipv4Addr) -> Result<Option<SourceRoute>, Reject> {
+/// Walks the options: unknown ones are passed over (MUST-50), a source route is noted.
+#[cold]
+fn options(header: &[u8], src: Ipv4Addr, dst: Ipv4Addr) -> Result<Option<NonZeroU8>, Reject> {
     let bad = |at: usize| Reject::Answer {
         reason: Malformed::BadIpOption,
         problem: Problem { code: 0, pointer: at as u32 },
@@ -107,10 +109,12 @@ fn options(header: &[u8], src: Ipv4Addr, dst: Ipv4Addr) -> Result<Option<SourceR
             if route.is_some() {
                 return Err(bad(at));
             }
-            route = source_route(&header[at..at + len]).map_err(|reject| match reject {
-                Malformed::SourceRouted => Malformed::SourceRouted.into(),
-                _ => bad(at + 2),
-            })?;
+            route = match source_route(&header[at..at + len]) {
+                Ok(Some(_)) => NonZeroU8::new(at as u8),
+                Ok(None) => None,
+                Err(Malformed::SourceRouted) => return Err(Malformed::SourceRouted.into()),
+                Err(_) => return Err(bad(at + 2)),
+            };
         }
         at += len;
     }
@@ -118,7 +122,7 @@ fn options(header: &[u8], src: Ipv4Addr, dst: Ipv4Addr) -> Result<Option<SourceR
 }
 
 /// A source route that ends here; one with hops left would have to be carried on, which a host does not do.
-fn source_route(option: &[u8]) -> Result<Option<SourceRoute>, Malformed> {
+pub(super) fn source_route(option: &[u8]) -> Result<Option<SourceRoute>, Malformed> {
     let [kind, len, pointer, hops @ ..] = option else {
         return Err(Malformed::BadIpOption);
     };

@@ -23,7 +23,7 @@ const NO_NEXT_HEADER: u8 = 59;
 const DESTINATION_OPTIONS: u8 = 60;
 
 /// Parses the header at the front of a packet; see [`IpHeader::parse`].
-#[inline]
+#[inline(always)]
 pub(super) fn parse(front: &[u8], packet_len: usize, super_segment: bool) -> Result<IpHeader, Reject> {
     let Some((fixed, _)) = front.split_first_chunk::<HEADER>() else {
         return Err(Malformed::TooShort.into());
@@ -46,7 +46,7 @@ pub(super) fn parse(front: &[u8], packet_len: usize, super_segment: bool) -> Res
         total_len,
         flow_label: word & 0xf_ffff,
         protocol_at: NEXT_HEADER_AT,
-        source_route: None,
+        source_route_at: None,
     };
     if !is_extension(ip.protocol) {
         return Ok(ip);

@@ -23,8 +23,12 @@ impl Options {
     /// what was found so far is kept and [`Options::malformed`] is set. Kinds that only mean something on a
     /// SYN (MSS, window scale, SACK-permitted, Fast Open) are ignored elsewhere
     /// (RFC 9293 3.7.1, RFC 7323 2.2, RFC 2018 2, RFC 7413 4.1.1).
+    #[inline(always)]
     pub fn parse(area: &[u8], syn: bool) -> Options {
         let mut options = Options::default();
+        if area.is_empty() {
+            return options;
+        }
         // By far the most common area: NOP, NOP, Timestamps (RFC 7323 appendix A).
         if let [NOP, NOP, TIMESTAMPS, 10, body @ ..] = area
             && body.len() == 8
@@ -32,6 +36,11 @@ impl Options {
             options.timestamps = timestamps(body);
             return options;
         }
+        options.walk(area, syn);
+        options
+    }
+
+    fn walk(&mut self, area: &[u8], syn: bool) {
         let mut rest = area;
         while let [kind, tail @ ..] = rest {
             match *kind {
@@ -44,13 +53,12 @@ impl Options {
             }
             let len = tail.first().map_or(0, |len| usize::from(*len));
             if len < 2 || len > rest.len() {
-                options.malformed = true;
+                self.malformed = true;
                 break;
             }
-            options.take(*kind, &rest[2..len], syn);
+            self.take(*kind, &rest[2..len], syn);
             rest = &rest[len..];
         }
-        options
     }
 
     /// One option; a body of a length that its kind does not have is ignored.

@@ -77,7 +77,7 @@ pub fn parse(packet: &Packet) -> Result<Parsed, Reject> {
     Ok(Parsed { ip, upper })
 }
 
-#[inline]
+#[inline(always)]
 fn segment(packet: &Packet, ip: &IpHeader, visible: &[u8]) -> Result<Segment, Malformed> {
     let (header, header_len) = tcp::Header::parse(visible)?;
     if packet.checksum == Checksum::Unverified && !sum_of(packet, ip, protocol::TCP).is_valid() {

@@ -191,7 +191,7 @@ impl Header {
     /// # Errors
     /// [`Malformed::TooShort`] below 20 bytes; [`Malformed::BadDataOffset`] if the data offset is below 5
     /// or the options run over `bytes`.
-    #[inline]
+    #[inline(always)]
     pub fn parse(bytes: &[u8]) -> Result<(Header, usize), Malformed> {
         let Some((fixed, _)) = bytes.split_first_chunk::<MIN_HEADER>() else {
             return Err(Malformed::TooShort);
@@ -203,11 +203,7 @@ impl Header {
         let half = |at: usize| u16::from_be_bytes([fixed[at], fixed[at + 1]]);
         let word = |at: usize| u32::from_be_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
         let flags = Flags::from_bits_truncate(half(12) & 0x1ff);
-        let options = if header_len == MIN_HEADER {
-            Options::default()
-        } else {
-            Options::parse(&bytes[MIN_HEADER..header_len], flags.contains(Flags::SYN))
-        };
+        let options = Options::parse(&bytes[MIN_HEADER..header_len], flags.contains(Flags::SYN));
         let header = Header {
             src_port: half(0),
             dst_port: half(2),
