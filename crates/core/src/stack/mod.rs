@@ -1,4 +1,5 @@
 //! Many connections.
 
+pub mod fragment;
 pub mod slab;
 pub mod wheel;

@@ -26,6 +26,8 @@ pub struct Fragment {
     pub more: bool,
     /// What the fragments of one datagram share.
     pub ident: u32,
+    /// Where the byte stands that names the fragment header (IPv6) or the protocol (IPv4).
+    pub named_at: u16,
 }
 
 /// An IPv4 source route (RFC 791 3.1), strict or loose.

@@ -70,8 +70,12 @@ fn fragment(place: u16, ident: u16, payload_len: usize) -> Result<Option<Fragmen
     if place & 0x3fff == 0 {
         return Ok(None);
     }
-    let fragment =
-        Fragment { offset: (place & 0x1fff) * 8, more: place & 0x2000 != 0, ident: u32::from(ident) };
+    let fragment = Fragment {
+        offset: (place & 0x1fff) * 8,
+        more: place & 0x2000 != 0,
+        ident: u32::from(ident),
+        named_at: PROTOCOL_AT as u16,
+    };
     if payload_len == 0 || (fragment.more && payload_len % 8 != 0) {
         return Err(Malformed::BadFragment.into());
     }

@@ -127,7 +127,12 @@ impl Walk<'_> {
 
     /// RFC 8200 4.5: lengths are checked here, where the packet that an answer quotes is at hand.
     fn fragment(&mut self, place: u16, at: usize) -> Result<(), Reject> {
-        let fragment = Fragment { offset: place & 0xfff8, more: place & 1 != 0, ident: self.ip.ident };
+        let fragment = Fragment {
+            offset: place & 0xfff8,
+            more: place & 1 != 0,
+            ident: self.ip.ident,
+            named_at: self.ip.protocol_at as u16,
+        };
         if fragment.offset == 0 && !fragment.more {
             return Ok(()); // Atomic: processed on its own (RFC 6946).
         }
