@@ -214,3 +214,6 @@ fn change_front(packet: &mut Packet, len: usize, change: impl FnOnce(&mut [u8]))
 fn put(header: &mut [u8], at: usize, word: u16) {
     header[at..at + 2].copy_from_slice(&word.to_be_bytes());
 }
+
+#[cfg(test)]
+mod tests;

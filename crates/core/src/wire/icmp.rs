@@ -360,3 +360,6 @@ fn number(ip: &IpTemplate<'_>) -> u8 {
 fn start(ip: &IpTemplate<'_>, len: usize) -> Sum {
     if ip.src.is_ipv6() { checksum::pseudo_header(ip.src, ip.dst, protocol::ICMPV6, len) } else { Sum::new() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -336,3 +336,6 @@ fn add_all(sum: &mut Sum, packet: &Packet, at: usize) {
         sum.add(slice);
     }
 }
+
+#[cfg(test)]
+mod tests;
