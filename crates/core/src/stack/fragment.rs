@@ -194,7 +194,7 @@ impl Reassembler {
         if !self.sets.contains_key(&key) {
             self.open(now, key);
         }
-        let Some(set) = self.sets.get_mut(&key) else { return None };
+        let set = self.sets.get_mut(&key)?;
         if set.discarded {
             self.counters.of_discarded += 1;
             return None;
@@ -360,7 +360,7 @@ impl Reassembler {
     }
 
     fn complete(&mut self, key: Key) -> Option<Packet> {
-        let Some(set) = self.remove(&key) else { return None };
+        let set = self.remove(&key)?;
         match set.into_packet() {
             Ok(packet) => {
                 self.counters.reassembled += 1;

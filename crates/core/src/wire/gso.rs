@@ -28,21 +28,27 @@ pub struct Offsets {
 pub fn offsets(packet: &Packet) -> Option<Offsets> {
     let front = packet.front();
     let half = |at: usize| Some(u16::from_be_bytes([*front.get(at)?, *front.get(at + 1)?]));
-    let ipv6 = front.first()? >> 4 == 6;
-    let (next, tcp_at, end) = if ipv6 {
-        let (next, at) = icmp::skip_extensions(front, *front.get(6)?)?;
-        (next, at, ipv6::HEADER + usize::from(half(4)?))
-    } else {
-        let not_whole = half(6)? & 0x3fff != 0;
-        let next = if not_whole { return None } else { *front.get(ipv4::PROTOCOL_AT)? };
-        (next, usize::from(front[0] & 0x0f) * 4, usize::from(half(2)?))
+    let (next, tcp_at, end) = match front.first()? >> 4 {
+        4 => {
+            let whole = half(6)? & 0x3fff == 0;
+            let header_len = usize::from(front[0] & 0x0f) * 4;
+            if !whole || header_len < ipv4::MIN_HEADER {
+                return None;
+            }
+            (*front.get(ipv4::PROTOCOL_AT)?, header_len, usize::from(half(2)?))
+        }
+        6 => {
+            let (next, at) = icmp::skip_extensions(front, *front.get(6)?)?;
+            (next, at, ipv6::HEADER + usize::from(half(4)?))
+        }
+        _ => return None,
     };
     if next != protocol::TCP || end > packet.len() {
         return None;
     }
     let visible = front.get(tcp_at..front.len().min(end))?;
     let (_, len) = tcp::Header::parse(visible).ok()?;
-    Some(Offsets { tcp_at, data_at: tcp_at + len, end, ipv6 })
+    Some(Offsets { tcp_at, data_at: tcp_at + len, end, ipv6: front[0] >> 4 == 6 })
 }
 
 /// Computes a checksum that was left open; the packet's state becomes [`Checksum::Unverified`].
