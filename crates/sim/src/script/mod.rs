@@ -1,0 +1,6 @@
+//! Scripts in the packetdrill language: what is sent to a TCP, what it must answer, and what its calls return.
+
+pub mod constants;
+mod error;
+
+pub use error::{Result, ScriptError, Source, Span};
