@@ -2,5 +2,6 @@
 
 pub mod constants;
 mod error;
+pub mod python;
 
 pub use error::{Result, ScriptError, Source, Span};
