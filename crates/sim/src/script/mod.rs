@@ -3,5 +3,6 @@
 pub mod constants;
 mod error;
 pub mod python;
+pub mod shell;
 
 pub use error::{Result, ScriptError, Source, Span};
