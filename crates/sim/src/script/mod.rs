@@ -1,8 +1,25 @@
 //! Scripts in the packetdrill language: what is sent to a TCP, what it must answer, and what its calls return.
+//!
+//! [`parse`] reads a script whole: option lines, times, calls, packets, shell commands and assertions. What it
+//! cannot read it refuses with line, column, what it found and what it expected; nothing is skipped.
 
+pub mod ast;
+mod config;
 pub mod constants;
 mod error;
+mod eval;
+pub mod icmp;
+mod lexer;
+mod parser;
+mod print;
 pub mod python;
 pub mod shell;
+#[cfg(test)]
+mod tests;
 
+pub use ast::Script;
+pub use config::{Config, IpVersion};
 pub use error::{Result, ScriptError, Source, Span};
+pub use eval::{EvalError, address, bytes, number};
+pub use parser::parse;
+pub use print::FlagLetters;
