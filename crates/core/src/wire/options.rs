@@ -25,22 +25,21 @@ impl Options {
     /// (RFC 9293 3.7.1, RFC 7323 2.2, RFC 2018 2, RFC 7413 4.1.1).
     #[inline(always)]
     pub fn parse(area: &[u8], syn: bool) -> Options {
-        let mut options = Options::default();
         if area.is_empty() {
-            return options;
+            return Options::default();
         }
         // By far the most common area: NOP, NOP, Timestamps (RFC 7323 appendix A).
         if let [NOP, NOP, TIMESTAMPS, 10, body @ ..] = area
             && body.len() == 8
         {
-            options.timestamps = timestamps(body);
-            return options;
+            return Options { timestamps: timestamps(body), ..Options::default() };
         }
-        options.walk(area, syn);
-        options
+        Options::walk(area, syn)
     }
 
-    fn walk(&mut self, area: &[u8], syn: bool) {
+    #[inline(never)]
+    fn walk(area: &[u8], syn: bool) -> Options {
+        let mut options = Options::default();
         let mut rest = area;
         while let [kind, tail @ ..] = rest {
             match *kind {
@@ -53,12 +52,13 @@ impl Options {
             }
             let len = tail.first().map_or(0, |len| usize::from(*len));
             if len < 2 || len > rest.len() {
-                self.malformed = true;
+                options.malformed = true;
                 break;
             }
-            self.take(*kind, &rest[2..len], syn);
+            options.take(*kind, &rest[2..len], syn);
             rest = &rest[len..];
         }
+        options
     }
 
     /// One option; a body of a length that its kind does not have is ignored.

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
-use super::checksum::{self, Sum};
+use super::checksum::Sum;
 use super::ip::{IpHeader, Reject, protocol};
-use super::{Malformed, icmp, ipv6, tcp};
+use super::{Malformed, icmp, ipv4, ipv6, tcp};
 use crate::packet::{Checksum, Packet, Payload};
 
 /// A packet's headers.
@@ -60,7 +60,18 @@ impl Segment {
 #[inline]
 pub fn parse(packet: &Packet) -> Result<Parsed, Reject> {
     let front = packet.front();
-    let ip = IpHeader::parse(front, packet.len(), packet.gso_size != 0)?;
+    let (len, super_segment) = (packet.len(), packet.gso_size != 0);
+    // One path for each family, so that headers are written once, where they stay.
+    match front.first().map(|byte| byte >> 4) {
+        Some(4) => carried(packet, front, ipv4::parse(front, len, super_segment)?),
+        Some(6) => carried(packet, front, ipv6::parse(front, len, super_segment)?),
+        Some(_) => Err(Malformed::BadVersion.into()),
+        None => Err(Malformed::TooShort.into()),
+    }
+}
+
+#[inline(always)]
+fn carried(packet: &Packet, front: &[u8], ip: IpHeader) -> Result<Parsed, Reject> {
     // What the contiguous bytes hold of what the IP header carries; padding is never looked at.
     let visible = front.get(ip.header_len..front.len().min(ip.total_len)).unwrap_or(&[]);
     let upper = if ip.fragment.is_some() {
@@ -108,7 +119,13 @@ fn message(packet: &Packet, ip: &IpHeader, visible: &[u8]) -> Result<icmp::Messa
 /// The sum over pseudo-header, transport header and data.
 #[inline]
 fn sum_of(packet: &Packet, ip: &IpHeader, protocol: u8) -> Sum {
-    let mut sum = checksum::pseudo_header(ip.src, ip.dst, protocol, ip.payload_len());
+    // The addresses as they stand in the packet: both families' headers have been parsed.
+    let front = packet.front();
+    let mut sum = Sum::new();
+    sum.add(if ip.is_ipv6() { &front[8..40] } else { &front[12..20] });
+    // The packet is at most 65,535 bytes behind its IP header: the length's upper half is zero.
+    sum.add_word(ip.payload_len() as u16);
+    sum.add_word(u16::from(protocol));
     add_range(&mut sum, packet, ip.header_len, ip.total_len);
     sum
 }
