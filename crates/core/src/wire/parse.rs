@@ -72,32 +72,40 @@ pub fn parse(packet: &Packet) -> Result<Parsed, Reject> {
 
 #[inline(always)]
 fn carried(packet: &Packet, front: &[u8], ip: IpHeader) -> Result<Parsed, Reject> {
-    // What the contiguous bytes hold of what the IP header carries; padding is never looked at.
-    let visible = front.get(ip.header_len..front.len().min(ip.total_len)).unwrap_or(&[]);
+    if ip.protocol == protocol::TCP && ip.fragment.is_none() {
+        let (header, header_len) = tcp::Header::parse(visible(front, &ip))?;
+        if packet.checksum == Checksum::Unverified && !sum_of(packet, &ip, protocol::TCP).is_valid() {
+            return Err(Malformed::BadTcpChecksum.into());
+        }
+        let (data_at, data_len) = (ip.header_len + header_len, ip.payload_len() - header_len);
+        return Ok(Parsed { ip, upper: Upper::Tcp(Segment { header, data_at, data_len }) });
+    }
+    not_tcp(packet, front, ip)
+}
+
+/// What the contiguous bytes hold of what the IP header carries; padding is never looked at.
+#[inline(always)]
+fn visible<'a>(front: &'a [u8], ip: &IpHeader) -> &'a [u8] {
+    front.get(ip.header_len..front.len().min(ip.total_len)).unwrap_or(&[])
+}
+
+#[inline(never)]
+fn not_tcp(packet: &Packet, front: &[u8], ip: IpHeader) -> Result<Parsed, Reject> {
     let upper = if ip.fragment.is_some() {
         check_fragment(front, &ip)?;
         Upper::Fragment
     } else {
         match ip.protocol {
-            protocol::TCP => Upper::Tcp(segment(packet, &ip, visible)?),
-            protocol::ICMP if !ip.is_ipv6() => Upper::Icmp(message(packet, &ip, visible)?),
-            protocol::ICMPV6 if ip.is_ipv6() => Upper::Icmp(message(packet, &ip, visible)?),
+            protocol::ICMP if !ip.is_ipv6() => Upper::Icmp(message(packet, front, &ip)?),
+            protocol::ICMPV6 if ip.is_ipv6() => Upper::Icmp(message(packet, front, &ip)?),
             protocol => Upper::Other { protocol },
         }
     };
     Ok(Parsed { ip, upper })
 }
 
-#[inline(always)]
-fn segment(packet: &Packet, ip: &IpHeader, visible: &[u8]) -> Result<Segment, Malformed> {
-    let (header, header_len) = tcp::Header::parse(visible)?;
-    if packet.checksum == Checksum::Unverified && !sum_of(packet, ip, protocol::TCP).is_valid() {
-        return Err(Malformed::BadTcpChecksum);
-    }
-    Ok(Segment { header, data_at: ip.header_len + header_len, data_len: ip.payload_len() - header_len })
-}
-
-fn message(packet: &Packet, ip: &IpHeader, visible: &[u8]) -> Result<icmp::Message, Malformed> {
+fn message(packet: &Packet, front: &[u8], ip: &IpHeader) -> Result<icmp::Message, Malformed> {
+    let visible = visible(front, ip);
     if visible.len() < icmp::HEADER {
         return Err(Malformed::TooShort);
     }
@@ -117,7 +125,7 @@ fn message(packet: &Packet, ip: &IpHeader, visible: &[u8]) -> Result<icmp::Messa
 }
 
 /// The sum over pseudo-header, transport header and data.
-#[inline]
+#[inline(always)]
 fn sum_of(packet: &Packet, ip: &IpHeader, protocol: u8) -> Sum {
     // The addresses as they stand in the packet: both families' headers have been parsed.
     let front = packet.front();
