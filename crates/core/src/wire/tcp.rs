@@ -229,6 +229,7 @@ impl Header {
 
     /// Adds the header to `head`, with a checksum field of zero and reserved bits of zero.
     /// SEG.ACK and SEG.UP are written as zero unless their control bit is set.
+    #[inline]
     pub fn emit(&self, head: &mut Head) {
         let len = self.wire_len();
         let out = head.grow(len);
