@@ -1,7 +1,10 @@
 //! One connection.
 
+pub mod congestion;
 pub mod handshake;
 pub mod info;
+pub mod recovery;
+pub mod rtt;
 pub mod rxbuf;
 pub mod segment;
 pub mod seq;

@@ -1,0 +1,612 @@
+//! Loss recovery: what is in flight, what of it is lost, what may be sent.
+//!
+//! [`Flight`] exists while something is in flight; [`Persist`] is the little that outlives it. Neither
+//! knows of packets: sequence numbers (SYN and FIN take one each), lengths and times go in, and the
+//! connection asks what to send again ([`Flight::next_retransmit`]) and how much new
+//! ([`Flight::can_send_new`]).
+//!
+//! SACK scoreboard (RFC 2018, 6675), D-SACK (2883), RACK-TLP (8985), PRR (9937), NewReno (6582) without
+//! SACK, limited transmit (3042), F-RTO (5682), undo by timestamps (Eifel, 3522) and by D-SACK, put together
+//! as Linux does.
+
+mod ack;
+mod board;
+mod cwnd;
+mod rack;
+mod sack;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use alloc::collections::VecDeque;
+
+use crate::config::{Config, Profile};
+use crate::tcp::congestion::{Congestion, RateSample};
+use crate::tcp::rtt::{RtoPolicy, RttEstimator};
+use crate::tcp::{SeqNum, Why};
+use crate::time::{Duration, Instant};
+use crate::wire::tcp::SackBlock;
+use board::{APP_LIMITED, BY_DUPACK, BY_MTU, Board, LOST, Run, SACKED};
+
+/// Linux's congestion states; the numbers are those of TCP_INFO.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
+#[repr(u8)]
+pub enum CaState {
+    /// Nothing is amiss.
+    #[default]
+    Open = 0,
+    /// Duplicate ACKs or SACKs, nothing found lost yet.
+    Disorder = 1,
+    /// The window is being reduced without loss: ECN, or a loss that the tail loss probe repaired.
+    Cwr = 2,
+    /// Fast recovery.
+    Recovery = 3,
+    /// The retransmission timer ran out.
+    Loss = 4,
+}
+
+impl CaState {
+    /// The name, as views show it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            CaState::Open => "open",
+            CaState::Disorder => "disorder",
+            CaState::Cwr => "cwr",
+            CaState::Recovery => "recovery",
+            CaState::Loss => "loss",
+        }
+    }
+}
+
+/// What proved a reduction needless.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum UndoKind {
+    /// The echoed timestamp is older than the first retransmission (Eifel, RFC 3522).
+    Timestamp,
+    /// Each retransmission was reported as a duplicate (D-SACK, RFC 3708).
+    Dsack,
+    /// The timeout was spurious by F-RTO (RFC 5682).
+    Frto,
+}
+
+/// The rules to follow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RecoveryConfig {
+    /// RACK finds losses (RFC 8985); else the rule of RFC 6675.
+    pub rack: bool,
+    /// Tail loss probes.
+    pub tlp: bool,
+    /// F-RTO.
+    pub frto: bool,
+    /// DupThresh (RFC 5681 3.2, `tcp_reordering`), segments.
+    pub dup_thresh: u16,
+    /// The most that DupThresh adapts to (`tcp_max_reordering`), segments.
+    pub max_reordering: u16,
+    /// A reduction starts from FlightSize (RFC 5681 (4)); else from cwnd, as on Linux.
+    pub reduce_from_flight: bool,
+    /// L of RFC 9406 in the initial slow start, segments; 0 is no limit (Linux).
+    pub abc_limit: u8,
+    /// L of RFC 3465 2.3 after a timeout, segments; 0 is no limit (Linux).
+    pub abc_limit_after_rto: u8,
+    /// Added to the probe timeout (Linux: two ticks).
+    pub tlp_slack: Duration,
+    /// The delayed ACK that a probe timeout allows for with one segment in flight (RFC 8985 7.2).
+    pub max_ack_delay: Duration,
+    /// The RTO's rules.
+    pub rto: RtoPolicy,
+}
+
+impl From<&Config> for RecoveryConfig {
+    fn from(config: &Config) -> Self {
+        let linux = config.profile == Profile::Linux;
+        RecoveryConfig {
+            rack: config.rack,
+            tlp: config.tlp,
+            frto: config.frto,
+            dup_thresh: 3,
+            max_reordering: 300,
+            reduce_from_flight: !linux,
+            abc_limit: if linux { 0 } else { 8 },
+            abc_limit_after_rto: if linux { 0 } else { 1 },
+            tlp_slack: if linux { Duration::from_millis(2) } else { Duration::ZERO },
+            max_ack_delay: Duration::from_millis(200),
+            rto: RtoPolicy::from(config),
+        }
+    }
+}
+
+/// What outlives a flight.
+#[derive(Clone, Debug)]
+pub struct Persist {
+    /// Bytes delivered in all: acknowledged or SACKed.
+    delivered: u64,
+    /// The application was the limit until `delivered` passes this, modulo 2^32; 0 is not.
+    app_limited: u32,
+    /// The last rate sample: bytes, microseconds.
+    rate_delivered: u32,
+    rate_interval_us: u32,
+    /// RFC 6582 `recover`: no fast retransmit without SACK at or below it.
+    recover: SeqNum,
+    /// RFC 8985 7: TLP.end_seq.
+    tlp_end: SeqNum,
+    /// `delivered` when the reordering window was last widened, modulo 2^32.
+    dsack_delivered: u32,
+    /// DupThresh as adapted, segments.
+    reordering: u16,
+    /// How often reordering was seen (`tcpi_reord_seen`), saturating.
+    reord_seen: u16,
+    /// RACK.reo_wnd_mult.
+    reo_wnd_steps: u8,
+    /// RACK.reo_wnd_persist: recoveries until the multiplier falls back.
+    reo_wnd_persist: u8,
+    flags: u8,
+}
+
+/// `recover` is meaningful.
+const HAS_RECOVER: u8 = 1;
+/// A probe is outstanding: `tlp_end` is meaningful.
+const TLP_OUT: u8 = 2;
+/// The probe was a retransmission.
+const TLP_RETRANS: u8 = 4;
+/// A D-SACK came in this round trip.
+const DSACK_ROUND: u8 = 8;
+/// The last rate sample was limited by the application.
+const RATE_APP_LIMITED: u8 = 16;
+
+impl Default for Persist {
+    fn default() -> Self {
+        Persist {
+            delivered: 0,
+            app_limited: 0,
+            rate_delivered: 0,
+            rate_interval_us: 0,
+            recover: SeqNum(0),
+            tlp_end: SeqNum(0),
+            dsack_delivered: 0,
+            reordering: 3,
+            reord_seen: 0,
+            reo_wnd_steps: 1,
+            reo_wnd_persist: 0,
+            flags: 0,
+        }
+    }
+}
+
+impl Persist {
+    /// Bytes delivered in all.
+    pub fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    /// DupThresh as adapted to the path (`tcpi_reordering`), segments.
+    pub fn reordering(&self) -> u16 {
+        self.reordering
+    }
+
+    /// How often reordering was seen (`tcpi_reord_seen`).
+    pub fn reord_seen(&self) -> u16 {
+        self.reord_seen
+    }
+
+    /// The delivery rate last measured, bytes a second; 0 is none.
+    pub fn delivery_rate(&self) -> u64 {
+        u64::from(self.rate_delivered) * 1_000_000 / u64::from(self.rate_interval_us.max(1))
+    }
+
+    /// Whether the application limited that rate.
+    pub fn delivery_rate_app_limited(&self) -> bool {
+        self.is(RATE_APP_LIMITED)
+    }
+
+    /// The sender has nothing more to send though the window would allow it: rate samples from here on
+    /// say nothing of the path. `in_flight` bytes are.
+    pub fn note_app_limited(&mut self, in_flight: u32) {
+        self.app_limited = (self.delivered as u32).wrapping_add(in_flight).max(1);
+    }
+
+    /// A D-SACK arrived while nothing is in flight: the reordering window learns from it.
+    pub fn note_dsack(&mut self) {
+        self.put(DSACK_ROUND, true);
+    }
+
+    fn is(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    fn put(&mut self, flag: u8, on: bool) {
+        self.flags = if on { self.flags | flag } else { self.flags & !flag };
+    }
+}
+
+/// One ACK, judged acceptable by RFC 9293 3.10.7.4 and RFC 5961 5.
+#[derive(Clone, Debug)]
+pub struct AckEvent<'a> {
+    /// SEG.ACK.
+    pub ack: SeqNum,
+    /// SND.UNA before it.
+    pub snd_una: SeqNum,
+    /// SND.NXT.
+    pub snd_nxt: SeqNum,
+    /// Its SACK blocks in the order of the wire.
+    pub sack: &'a [SackBlock],
+    /// SACK was agreed.
+    pub sack_enabled: bool,
+    /// Now less the time of the echoed TSval by our timestamp clock (milliseconds), if timestamps were
+    /// agreed and TSecr is not zero.
+    pub ts_echo: Option<Duration>,
+    /// It carries no data, no SYN or FIN, repeats the window, and data is outstanding (RFC 5681 2); that
+    /// SEG.ACK equals SND.UNA is seen here.
+    pub duplicate: bool,
+    /// How many ACKs of the wire it stands for (GRO), at least 1.
+    pub segs: u16,
+    /// It has ECE set, and ECN was agreed.
+    pub ece: bool,
+    /// Unsent data waits and the peer's window has room for it.
+    pub new_data_ready: bool,
+}
+
+/// What an ACK, or a timer, changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[must_use]
+pub struct AckOutcome {
+    /// Sequence numbers newly acknowledged cumulatively.
+    pub acked: u32,
+    /// Sequence numbers newly SACKed.
+    pub newly_sacked: u32,
+    /// Sequence numbers newly found lost.
+    pub newly_lost: u32,
+    /// The round trip that went into SRTT.
+    pub rtt_sample: Option<Duration>,
+    /// The congestion state left and entered.
+    pub state_change: Option<(CaState, CaState)>,
+    /// A reduction was undone.
+    pub undone: Option<UndoKind>,
+    /// Nothing is in flight any more.
+    pub all_acked: bool,
+    /// It reported a duplicate.
+    pub dsack: bool,
+    /// The receiver dropped what it had SACKed: let the retransmission timer run out in
+    /// [`Flight::renege_delay`].
+    pub reneging: bool,
+    /// The tail loss probe proved to have repaired a loss (LINUX_MIB_TCPLOSSPROBERECOVERY).
+    pub tlp_recovery: bool,
+    /// A retransmission was lost in its turn.
+    pub lost_retransmission: bool,
+    /// SND.UNA moved or something was delivered: retries start from zero, timers are set anew.
+    pub progress: bool,
+}
+
+/// What to send again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Retransmit {
+    /// From here.
+    pub seq: SeqNum,
+    /// So many sequence numbers (a FIN counts).
+    pub len: u32,
+    /// Why.
+    pub why: Why,
+}
+
+/// What the tail loss probe shall be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Probe {
+    /// One segment of new data.
+    NewData,
+    /// The last segment again.
+    Retransmit(Retransmit),
+}
+
+/// PRR's variables, bytes (RFC 9937 6).
+#[derive(Clone, Copy, Debug, Default)]
+struct Prr {
+    delivered: u32,
+    out: u32,
+    recover_fs: u32,
+}
+
+/// RACK's variables (RFC 8985 6.1).
+#[derive(Clone, Copy, Debug, Default)]
+struct Rack {
+    /// RACK.xmit_ts, RACK.end_seq: the segment sent last among those delivered.
+    sent_at: Instant,
+    end_seq: SeqNum,
+    /// RACK.rtt, microseconds.
+    rtt_us: u32,
+    /// It moved: losses are to be looked for.
+    advanced: bool,
+    /// Something was delivered at all.
+    valid: bool,
+}
+
+/// A retransmission.
+#[derive(Clone, Copy, Debug)]
+struct Resent {
+    seq: SeqNum,
+    end: SeqNum,
+    at: Instant,
+}
+
+/// What is in flight.
+#[derive(Debug)]
+pub struct Flight {
+    board: Board,
+    /// Retransmissions in the order of time: where, and when. Those that no longer stand are skipped.
+    resent: VecDeque<Resent>,
+    state: CaState,
+    /// RecoveryPoint, `high_seq`: SND.NXT when the state was entered.
+    high_seq: SeqNum,
+    prr: Prr,
+    rack: Rack,
+    /// Without SACK: segments that duplicate ACKs say have left the network.
+    dup_acked: u32,
+    /// The window before the reduction, and SND.UNA then: what may be undone.
+    before: Option<Congestion>,
+    undo_marker: Option<SeqNum>,
+    /// Beyond this SND.UNA no D-SACK of the episode can still come.
+    undo_until: SeqNum,
+    /// Retransmitted segments since, not yet reported as duplicates; negative: unknown.
+    undo_retrans: i32,
+    /// When the first retransmission of this episode was sent.
+    retrans_stamp: Option<Instant>,
+    /// An F-RTO trial runs (RFC 5682).
+    frto: bool,
+    /// F-RTO 2b: new data goes out instead of retransmissions until the next ACK.
+    frto_new_data: bool,
+    /// The timer ran out before anything was acknowledged since.
+    rto_repeated: bool,
+    /// The limit of the pipe was set by the first send of the flight.
+    first_tx: Instant,
+    delivered_at: Instant,
+    /// When the reordering timer is due.
+    reo_deadline: Instant,
+    /// From when the RTO counts.
+    rto_base: Instant,
+    /// From when the probe timeout counts.
+    tlp_base: Instant,
+    /// SACK was agreed, as far as the last ACK said.
+    sack_enabled: bool,
+    /// The next retransmission is the first since recovery began.
+    fast: bool,
+}
+
+impl Flight {
+    /// Nothing is in flight yet.
+    pub fn new() -> Self {
+        Flight {
+            board: Board::default(),
+            resent: VecDeque::new(),
+            state: CaState::Open,
+            high_seq: SeqNum(0),
+            prr: Prr::default(),
+            rack: Rack::default(),
+            dup_acked: 0,
+            before: None,
+            undo_marker: None,
+            undo_until: SeqNum(0),
+            undo_retrans: 0,
+            retrans_stamp: None,
+            frto: false,
+            frto_new_data: false,
+            rto_repeated: false,
+            first_tx: Instant::ZERO,
+            delivered_at: Instant::ZERO,
+            reo_deadline: Instant::NEVER,
+            rto_base: Instant::ZERO,
+            tlp_base: Instant::ZERO,
+            sack_enabled: true,
+            fast: false,
+        }
+    }
+
+    /// `[seq, seq + len)` was sent, in segments of `mss` bytes. New data must follow what is in flight
+    /// without a gap.
+    #[allow(clippy::too_many_arguments)]
+    pub fn on_sent(
+        &mut self,
+        now: Instant,
+        seq: SeqNum,
+        len: u32,
+        mss: u16,
+        retransmission: bool,
+        p: &mut Persist,
+        cc: &mut Congestion,
+    ) {
+        if len == 0 {
+            return;
+        }
+        let mss = mss.max(1);
+        if self.board.is_empty() {
+            if retransmission {
+                return;
+            }
+            self.first_tx = now;
+            self.delivered_at = now;
+            self.rto_base = now;
+            cc.on_transmit_start(now, seq);
+        }
+        let run = Run {
+            seq,
+            len,
+            mss,
+            flags: if p.app_limited != 0 { APP_LIMITED } else { 0 },
+            sent_at: now,
+            delivered: p.delivered as u32,
+            delivered_at: self.delivered_at,
+            first_tx: self.first_tx,
+        };
+        if retransmission {
+            let sent = self.board.retransmitted(seq, len, mss, &run);
+            if sent == 0 {
+                return;
+            }
+            self.prr.out = self.prr.out.saturating_add(sent);
+            self.undo_retrans = self.undo_retrans.max(0).saturating_add(board::segs(sent, mss) as i32);
+            self.retrans_stamp.get_or_insert(now);
+            self.resent.push_back(Resent { seq, end: seq + len, at: now });
+            self.fast = false;
+            return;
+        }
+        self.board.push(run);
+        self.prr.out = self.prr.out.saturating_add(len);
+        self.tlp_base = now;
+        if let Some(head) = self.board.head() {
+            cc.on_sent(self.bytes_in_flight(), head.seq, seq + len);
+        }
+    }
+
+    /// The next stretch to send again, at most `max_len` sequence numbers and no more than cwnd admits,
+    /// cut at borders of segments.
+    pub fn next_retransmit(&mut self, cc: &Congestion, max_len: u32) -> Option<Retransmit> {
+        if self.frto_new_data {
+            return None;
+        }
+        let budget = cc.cwnd().saturating_sub(self.bytes_in_flight());
+        let (state, fast) = (self.state, self.fast);
+        let run = self.board.next_lost()?;
+        let limit = max_len.min(budget);
+        let mss = u32::from(run.mss);
+        let len = if run.len <= limit {
+            run.len
+        } else if limit >= mss {
+            limit / mss * mss
+        } else if max_len < mss && budget >= max_len {
+            max_len // the path takes less than when it was sent
+        } else {
+            return None;
+        };
+        let why = if run.is(BY_MTU) {
+            Why::RetransmitMtu
+        } else if state == CaState::Loss {
+            Why::RetransmitRto
+        } else if run.is(BY_DUPACK) {
+            if fast { Why::RetransmitFast } else { Why::RetransmitRecovery }
+        } else {
+            Why::RetransmitRack
+        };
+        (len > 0).then_some(Retransmit { seq: run.seq, len, why })
+    }
+
+    /// Whether something lost waits to be sent again.
+    pub fn wants_retransmit(&self) -> bool {
+        self.board.lost.bytes > 0 && self.board.lost.bytes > self.retrans_of_lost()
+    }
+
+    fn retrans_of_lost(&self) -> u32 {
+        // A probe is in flight twice without being lost; it is at most one segment, and never with losses.
+        self.board.retrans.bytes.min(self.board.lost.bytes)
+    }
+
+    /// Bytes of new data that cwnd admits now: what PRR, limited transmit and F-RTO allow is in cwnd and in
+    /// what counts as in flight already. Lost data goes first ([`Flight::next_retransmit`]).
+    pub fn can_send_new(&self, cc: &Congestion) -> u32 {
+        cc.cwnd().saturating_sub(self.bytes_in_flight())
+    }
+
+    /// Bytes believed to be in the network: sent, less SACKed and lost, plus retransmitted.
+    pub fn bytes_in_flight(&self) -> u32 {
+        let b = &self.board;
+        (b.out.bytes + b.retrans.bytes)
+            .saturating_sub(b.sacked.bytes + b.lost.bytes)
+            .saturating_sub(self.dup_acked_bytes())
+    }
+
+    /// Segments believed to be in the network.
+    pub fn segs_in_flight(&self) -> u32 {
+        let b = &self.board;
+        (b.out.segs + b.retrans.segs)
+            .saturating_sub(b.sacked.segs + b.lost.segs)
+            .saturating_sub(self.dup_acked)
+    }
+
+    fn dup_acked_bytes(&self) -> u32 {
+        let mss = self.board.head().map_or(0, |r| u32::from(r.mss));
+        self.dup_acked.saturating_mul(mss).min(self.board.out.bytes)
+    }
+
+    /// Bytes sent and not cumulatively acknowledged: FlightSize (RFC 5681).
+    pub fn outstanding(&self) -> u32 {
+        self.board.out.bytes
+    }
+
+    /// Segments sent and not cumulatively acknowledged (`tcpi_unacked`).
+    pub fn segs_outstanding(&self) -> u32 {
+        self.board.out.segs
+    }
+
+    /// Segments SACKed, or without SACK counted by duplicate ACKs (`tcpi_sacked`).
+    pub fn sacked(&self) -> u32 {
+        self.board.sacked.segs + self.dup_acked
+    }
+
+    /// Segments lost (`tcpi_lost`).
+    pub fn lost(&self) -> u32 {
+        self.board.lost.segs
+    }
+
+    /// Segments whose retransmission is in flight (`tcpi_retrans`).
+    pub fn retrans_out(&self) -> u32 {
+        self.board.retrans.segs
+    }
+
+    /// The congestion state.
+    pub fn state(&self) -> CaState {
+        self.state
+    }
+
+    /// Whether nothing is in flight.
+    pub fn is_empty(&self) -> bool {
+        self.board.is_empty()
+    }
+
+    /// Whether nothing is in flight and nothing is to be undone any more: it may be dropped.
+    pub fn can_drop(&self) -> bool {
+        self.board.is_empty() && self.undo_marker.is_none()
+    }
+
+    /// When the last segment at the head was sent; `None` if nothing is in flight.
+    pub fn head_sent_at(&self) -> Option<Instant> {
+        self.board.head().map(|r| r.sent_at)
+    }
+
+    /// From when the RTO counts: the first send, the last ACK that moved SND.UNA, the last timeout or
+    /// probe (RFC 6298 5).
+    pub fn rto_base(&self) -> Instant {
+        self.rto_base
+    }
+
+    /// When RACK's reordering timer is due (RFC 8985 6.2); [`Instant::NEVER`] if it does not run.
+    pub fn reo_deadline(&self) -> Instant {
+        self.reo_deadline
+    }
+
+    /// How long to wait for the receiver before its reneging is answered by a timeout.
+    pub fn renege_delay(rtt: &RttEstimator) -> Duration {
+        (rtt.srtt().unwrap_or_default() / 2).max(Duration::from_millis(10))
+    }
+
+    /// Bytes of heap.
+    pub fn memory(&self) -> usize {
+        self.board.memory() + self.resent.capacity() * size_of::<Resent>()
+    }
+
+    /// Number of runs on the scoreboard: what an attack may not grow without bound.
+    pub fn runs(&self) -> usize {
+        self.board.len()
+    }
+
+    /// The sums are what the runs say; for tests and the simulator's invariants.
+    #[cfg(test)]
+    pub(crate) fn is_consistent(&self) -> bool {
+        let b = &self.board;
+        b.recount() == [b.out, b.sacked, b.lost, b.retrans]
+            && b.sacked.bytes + b.lost.bytes <= b.out.bytes
+            && b.runs().zip(b.runs().skip(1)).all(|(a, b)| a.end() == b.seq)
+            && b.runs().all(|r| r.len > 0 && !(r.is(SACKED) && r.is(LOST | RETRANS)))
+    }
+}
+
+impl Default for Flight {
+    fn default() -> Self {
+        Flight::new()
+    }
+}
