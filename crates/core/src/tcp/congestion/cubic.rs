@@ -110,7 +110,7 @@ impl Cubic {
         let rtt = u64::from(a.srtt_us / 1_000);
         let target = self.w_cubic(t + rtt, w.mss).clamp(cwnd, cwnd * 3 / 2);
         let step = target - cwnd;
-        let per = if step == 0 { cwnd * 100 } else { cwnd * u64::from(w.mss) / step };
+        let per = (cwnd * u64::from(w.mss)).checked_div(step).unwrap_or(cwnd * 100);
         w.advance(per.min(u64::from(u32::MAX)) as u32, acked);
     }
 }

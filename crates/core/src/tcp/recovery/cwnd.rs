@@ -138,17 +138,18 @@ impl Flight {
     }
 
     /// The retransmission timer ran out (RFC 6298 5.4, RFC 8985 6.3, RFC 5681 3.1): everything is taken for
-    /// lost but what was sent only just now; cwnd admits one segment. Backing the RTO off is the caller's.
+    /// lost but what was sent only just now; cwnd admits one segment, and the RTO is doubled.
     pub fn on_rto(
         &mut self,
         now: Instant,
-        rtt: &RttEstimator,
+        rtt: &mut RttEstimator,
         cc: &mut Congestion,
         p: &mut Persist,
         cfg: &RecoveryConfig,
     ) -> AckOutcome {
         let mut out = AckOutcome::default();
         let Some(head) = self.board.head() else { return out };
+        rtt.back_off();
         let (una, state) = (head.seq, self.state);
         out.reneging = head.is(SACKED);
         let lost_before = self.total_lost();

@@ -601,7 +601,7 @@ impl Flight {
         b.recount() == [b.out, b.sacked, b.lost, b.retrans]
             && b.sacked.bytes + b.lost.bytes <= b.out.bytes
             && b.runs().zip(b.runs().skip(1)).all(|(a, b)| a.end() == b.seq)
-            && b.runs().all(|r| r.len > 0 && !(r.is(SACKED) && r.is(LOST | RETRANS)))
+            && b.runs().all(|r| r.len > 0 && !(r.is(SACKED) && r.is(LOST | board::RETRANS)))
     }
 }
 

@@ -101,11 +101,9 @@ impl Flight {
             return;
         }
         match self.state {
-            CaState::Cwr => {
-                if una != self.high_seq || self.board.is_empty() {
-                    self.end_reduction(cc);
-                    self.state = CaState::Open;
-                }
+            CaState::Cwr if una != self.high_seq || self.board.is_empty() => {
+                self.end_reduction(cc);
+                self.state = CaState::Open;
             }
             CaState::Recovery => {
                 self.dup_acked = 0;
