@@ -30,7 +30,7 @@ pub struct HalfOpen {
     pub ts_offset: u32,
     /// How often the SYN-ACK was sent again: loss makes the initial window smaller (RFC 6928).
     pub retransmits: u8,
-    /// When the SYN-ACK was first sent, nanoseconds, for a first RTT sample; 0 if unknown (cookie).
+    /// When the SYN-ACK was first sent, for a first RTT sample; [`crate::Instant::NEVER`] if unknown (cookie).
     pub sent_at: crate::time::Instant,
     /// The traffic class of the SYN's packet.
     pub tos: u8,

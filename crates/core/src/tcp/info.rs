@@ -1,5 +1,6 @@
 //! What a connection tells of itself: Linux's `struct tcp_info`, by its names.
 
+use crate::tcp::congestion::INFINITE;
 use crate::tcp::state::State;
 use crate::time::Duration;
 
@@ -91,4 +92,86 @@ pub struct TcpInfo {
     pub send_buffer: (u32, u32),
     /// Bytes to read in the RX buffer, and its size.
     pub receive_buffer: (u32, u32),
+}
+
+impl super::Connection {
+    /// Bytes a second: the algorithm's, or a window a round trip with the head room of Linux's
+    /// `tcp_update_pacing_rate` (twice in slow start, 1.2 times after).
+    fn pacing_rate(&self) -> u64 {
+        if let Some(rate) = self.cc.pacing_rate() {
+            return rate;
+        }
+        let Some(srtt) = self.rtt.srtt() else { return u64::MAX };
+        let percent = if self.cc.cwnd() < self.cc.ssthresh() / 2 { 200 } else { 120 };
+        let window = u128::from(self.cc.cwnd()) * percent / 100;
+        (window * 1_000_000_000 / srtt.as_nanos().max(1)) as u64
+    }
+
+    /// Fills in [`TcpInfo`] from the connection's variables; nothing is changed by asking.
+    pub(super) fn make_info(&self, now: crate::Instant, config: &crate::Config) -> TcpInfo {
+        let policy = self.rto_policy(config);
+        let mss = u32::from(self.mss).max(1);
+        let since =
+            |at: crate::Instant| if at == crate::Instant::ZERO { Duration::ZERO } else { now.since(at) };
+        let c = &self.counters;
+        let flight = self.flight.as_deref();
+        let segs = |bytes: u32| bytes.div_ceil(mss);
+        TcpInfo {
+            state: self.state,
+            ca_state: self.ca_state() as u8,
+            retransmits: if self.persisting { 0 } else { self.retries },
+            probes: if self.persisting { self.retries } else { self.keepalive_probes },
+            backoff: self.rtt.backoff(),
+            options: u8::from(self.agreed.timestamps)
+                | u8::from(self.agreed.sack) << 1
+                | u8::from(self.agreed.window_scaling) << 2,
+            snd_wscale: self.snd.wscale,
+            rcv_wscale: self.rcv.wscale,
+            delivery_rate_app_limited: self.persist.delivery_rate_app_limited(),
+            rto: self.rtt.rto(&policy),
+            ato: Duration::from_micros(u64::from(self.rcv.ack.ato)),
+            snd_mss: mss,
+            rcv_mss: u32::from(self.rcv.mss),
+            unacked: flight.map_or(0, |f| f.segs_outstanding()),
+            sacked: flight.map_or(0, |f| f.sacked()),
+            lost: flight.map_or(0, |f| f.lost()),
+            retrans: flight.map_or(0, |f| f.retrans_out()),
+            last_data_sent: since(c.last_data_sent),
+            last_data_recv: since(self.rcv.ack.last_data),
+            last_ack_recv: since(c.last_ack_recv),
+            pmtu: u32::from(self.path.pmtu),
+            rcv_ssthresh: self.rcv.capacity,
+            rtt: self.rtt.srtt().unwrap_or_default(),
+            rttvar: self.rtt.rttvar(),
+            snd_ssthresh: if self.cc.ssthresh() == INFINITE { INFINITE } else { segs(self.cc.ssthresh()) },
+            snd_cwnd: segs(self.cc.cwnd()),
+            advmss: u32::from(self.rcv.advmss),
+            reordering: u32::from(self.persist.reordering()),
+            rcv_rtt: Duration::from_micros(u64::from(self.rcv.drs.rtt)),
+            rcv_space: self.rcv.drs.space,
+            total_retrans: c.total_retrans,
+            pacing_rate: self.pacing_rate(),
+            max_pacing_rate: u64::MAX,
+            bytes_acked: c.bytes_acked,
+            bytes_received: c.bytes_received,
+            segs_out: c.segs_out,
+            segs_in: c.segs_in,
+            notsent_bytes: self.snd.unsent(),
+            min_rtt: self.rtt.min_rtt().unwrap_or_default(),
+            data_segs_in: c.data_segs_in,
+            data_segs_out: c.data_segs_out,
+            delivery_rate: self.persist.delivery_rate(),
+            delivered: self.persist.delivered().div_ceil(u64::from(mss)) as u32,
+            bytes_sent: c.bytes_sent,
+            bytes_retrans: c.bytes_retrans,
+            dsack_dups: c.dsack_dups,
+            reord_seen: u32::from(self.persist.reord_seen()),
+            rcv_ooopack: c.rcv_ooopack,
+            snd_wnd: self.snd.wnd,
+            rcv_wnd: self.rcv.wnd(),
+            send_buffer: (self.send_room() as u32, self.snd.capacity),
+            receive_buffer: (self.readable() as u32, self.rcv.capacity),
+            ..TcpInfo::default()
+        }
+    }
 }

@@ -1,0 +1,244 @@
+//! Acknowledgments: what an arriving one frees and tells, and when ours leave (RFC 9293 3.10.7.4 fifth
+//! check, 3.8.6.3; RFC 5681 4.2).
+
+use super::recovery::{AckEvent, AckOutcome, CaState, RecoveryConfig, UndoKind};
+use super::rtt::RtoPolicy;
+use super::timer::Timer;
+use super::*;
+use crate::wire::tcp::Flags;
+
+impl Connection {
+    /// SND.UNA - MAX.SND.WND <= SEG.ACK <= SND.NXT holds. Frees what is acknowledged, feeds the flight,
+    /// updates the window.
+    pub(super) fn process_ack(&mut self, cx: &mut Cx<'_>, seg: &Segment, out: &mut Outcome) {
+        let hdr = &seg.hdr;
+        let old_una = self.snd.una;
+        let ack = hdr.ack.max(old_una);
+        let window = u32::from(hdr.window) << self.snd.wscale;
+        let window_changed = self.update_window(hdr.seq, hdr.ack, window);
+        let empty = seg.data.is_empty() && !hdr.flags.intersects(Flags::SYN | Flags::FIN);
+        self.counters.last_ack_recv = cx.now;
+        self.keepalive_probes = 0;
+        if self.persisting {
+            // MUST-37: as long as the peer answers, probing goes on.
+            self.retries = 0;
+        }
+        if seg.data.is_empty() {
+            cx.stats.tcp_pure_acks += 1;
+        }
+        if self.flight.is_some() && hdr.ack.ge(old_una) {
+            self.feed_flight(cx, seg, ack, empty && !window_changed);
+        }
+        if ack.gt(old_una) {
+            let had_room = self.is_writable();
+            let bytes = self.snd.acknowledge(ack);
+            self.counters.bytes_acked += u64::from(bytes);
+            self.retries = 0;
+            self.trouble_since = Instant::NEVER;
+            self.soft_error = None;
+            if !had_room || bytes > 0 {
+                if self.is_writable() {
+                    out.ready |= Ready::OUT;
+                }
+            }
+        }
+        if self.flight.as_ref().is_some_and(|f| f.can_drop()) {
+            self.flight = None;
+        }
+        if self.options.sndbuf.is_none() {
+            self.grow_send_buffer(cx.config);
+        }
+        self.after_ack(cx);
+    }
+
+    /// Hands an ACK to the flight, which knows what it means for recovery and congestion control.
+    fn feed_flight(&mut self, cx: &mut Cx<'_>, seg: &Segment, ack: SeqNum, duplicate: bool) {
+        let ts_echo = match seg.hdr.options.timestamps {
+            Some(ts) if self.agreed.timestamps && ts.ecr != 0 => {
+                let ago = self.tsval(cx.now).wrapping_sub(ts.ecr);
+                (ago < 1 << 31).then(|| Duration::from_millis(u64::from(ago)))
+            }
+            _ => None,
+        };
+        let new_data_ready = self.snd.unsent() > 0 && self.snd.usable() > 0;
+        let Some(flight) = &mut self.flight else { return };
+        let event = AckEvent {
+            ack,
+            snd_una: self.snd.una,
+            snd_nxt: self.snd.nxt,
+            sack: seg.hdr.options.sack.as_slice(),
+            sack_enabled: self.agreed.sack,
+            ts_echo,
+            duplicate,
+            segs: 1,
+            ece: false,
+            new_data_ready,
+        };
+        let rules = RecoveryConfig::from(cx.config);
+        let outcome = flight.on_ack(cx.now, &event, &mut self.rtt, &mut self.cc, &mut self.persist, &rules);
+        self.account(cx, &outcome);
+    }
+
+    /// Counts and records what the flight found.
+    pub(super) fn account(&mut self, cx: &mut Cx<'_>, outcome: &AckOutcome) {
+        if outcome.acked > 0 {
+            // What was acknowledged got through in segments of the size in use.
+            self.proven_mss = self.proven_mss.max(outcome.acked.min(u32::from(self.mss)) as u16);
+        }
+        if outcome.dsack {
+            cx.stats.tcp_dsack_recv += 1;
+            self.counters.dsack_dups += 1;
+        }
+        if outcome.reneging {
+            cx.stats.tcp_sack_reneging += 1;
+        }
+        match outcome.undone {
+            Some(UndoKind::Frto) => cx.stats.tcp_spurious_rtos += 1,
+            Some(_) => cx.stats.tcp_full_undo += 1,
+            None => {}
+        }
+        if outcome.tlp_recovery {
+            cx.stats.tcp_loss_probe_recovery += 1;
+        }
+        if let Some((_, CaState::Recovery)) = outcome.state_change {
+            if self.agreed.sack {
+                cx.stats.tcp_sack_recovery += 1;
+            } else {
+                cx.stats.tcp_reno_recovery += 1;
+            }
+        }
+        if cx.trace.on() && (outcome.state_change.is_some() || outcome.undone.is_some()) {
+            self.record_congestion(cx);
+        }
+    }
+
+    pub(super) fn record_congestion(&self, cx: &mut Cx<'_>) {
+        let what = What::Congestion {
+            cwnd: self.cc.cwnd(),
+            ssthresh: self.cc.ssthresh(),
+            srtt: self.rtt.srtt().unwrap_or_default(),
+            state: self.ca_state().name(),
+        };
+        self.record(cx, what);
+    }
+
+    /// SND.WND := SEG.WND if SND.WL1 < SEG.SEQ, or SND.WL1 = SEG.SEQ and SND.WL2 =< SEG.ACK.
+    fn update_window(&mut self, seq: SeqNum, ack: SeqNum, window: u32) -> bool {
+        let fresh = self.snd.wl1.lt(seq) || (self.snd.wl1 == seq && self.snd.wl2.le(ack));
+        if !fresh || ack.lt(self.snd.una) {
+            return false;
+        }
+        self.snd.wl1 = seq;
+        self.snd.wl2 = ack;
+        let changed = self.snd.wnd != window;
+        self.set_window(window);
+        changed
+    }
+
+    /// Sets the timers that depend on what is in flight.
+    pub(super) fn after_ack(&mut self, cx: &mut Cx<'_>) {
+        self.due.output = true;
+        if self.in_flight() {
+            self.rearm_flight_timers(cx);
+            return;
+        }
+        self.timers.stop(Timer::LossProbe);
+        if self.persisting && self.snd.usable() > 0 {
+            self.persisting = false;
+            self.timers.stop(Timer::Retransmit);
+        } else if !self.persisting {
+            self.timers.stop(Timer::Retransmit);
+        }
+    }
+
+    /// The retransmission timer runs while something is in flight (RFC 6298 5), the loss probe or
+    /// reordering timer beside it (RFC 8985 7.2, 6.2).
+    pub(super) fn rearm_flight_timers(&mut self, cx: &Cx<'_>) {
+        let Some(flight) = &self.flight else { return };
+        self.persisting = false;
+        let rules = RecoveryConfig::from(cx.config);
+        let rto = flight.rto_base() + self.rtt.rto(&rules.rto);
+        let probe = flight.tlp_deadline(&self.rtt, &self.persist, &rules, rto);
+        self.timers.set(Timer::Retransmit, rto);
+        self.timers.set(Timer::LossProbe, flight.reo_deadline().min(probe));
+    }
+
+    /// Linux's congestion state.
+    pub(super) fn ca_state(&self) -> CaState {
+        self.flight.as_ref().map_or(CaState::Open, |f| f.state())
+    }
+
+    /// The RTO's bounds under the present settings.
+    pub(super) fn rto_policy(&self, config: &Config) -> RtoPolicy {
+        RtoPolicy::from(config)
+    }
+
+    // ---- ours ----
+
+    /// After text of segments `each` long: at once for every second full segment (MUST-58, SHLD-19), out
+    /// of order, or in quick ACK mode; else with the delay (SHLD-18, MUST-40).
+    pub(super) fn schedule_ack(&mut self, cx: &mut Cx<'_>, each: u32) {
+        let rcv = &mut self.rcv;
+        let ack = &mut rcv.ack;
+        ack.pending = true;
+        let gap = cx.now.since(ack.last_data);
+        if ack.ato == 0 {
+            ack.quick = cx.config.quick_acks;
+            ack.ato = cx.config.delack_min.as_micros() as u32;
+        } else {
+            adapt_delay(ack, gap, cx.config);
+        }
+        ack.last_data = cx.now;
+        let unacked = rcv.nxt.since(rcv.last_ack_sent);
+        let quick = match self.options.quickack {
+            Some(on) => on,
+            None => ack.quick > 0 && !ack.pingpong,
+        };
+        let full = unacked > u32::from(rcv.mss).max(each.min(u32::from(rcv.advmss)));
+        if full || quick || rcv.buf.has_ooo() {
+            ack.now = true;
+        }
+        if !ack.now && !self.timers.is_set(Timer::DelayedAck) {
+            let delay = Duration::from_micros(u64::from(ack.ato)).min(cx.config.delack_max);
+            self.timers.set(Timer::DelayedAck, cx.now + delay);
+        }
+    }
+
+    /// An ACK went out with whatever was sent.
+    pub(super) fn ack_sent(&mut self) {
+        let rcv = &mut self.rcv;
+        rcv.ack.now = false;
+        rcv.ack.pending = false;
+        rcv.ack.quick = rcv.ack.quick.saturating_sub(1);
+        rcv.last_ack_sent = rcv.nxt;
+        rcv.dsack = None;
+        self.due.ack = None;
+        self.timers.stop(Timer::DelayedAck);
+    }
+}
+
+/// The delay follows the pace of arrivals between its bounds, as Linux's `tcp_event_data_recv` does.
+fn adapt_delay(ack: &mut rcv::AckSchedule, gap: Duration, config: &Config) {
+    let gap = gap.as_micros().min(u128::from(u32::MAX)) as u32;
+    let min = config.delack_min.as_micros() as u32;
+    let max = config.delack_max.as_micros() as u32;
+    if gap <= min / 2 {
+        ack.ato = ack.ato / 2 + min / 2;
+    } else if gap < ack.ato {
+        ack.ato = (ack.ato / 2 + gap).min(max);
+    } else if gap > max.max(200_000) {
+        // A long pause: the peer may be in slow start again.
+        ack.quick = config.quick_acks;
+        ack.pingpong = false;
+    }
+    ack.ato = ack.ato.clamp(min.min(max), max);
+}
+
+impl Rcv {
+    /// Quick ACK mode: the peer is recovering or starting and needs every ACK.
+    pub fn enter_quick_ack(&mut self, config: &Config) {
+        self.ack.quick = config.quick_acks;
+        self.ack.pingpong = false;
+        self.ack.ato = config.delack_min.as_micros() as u32;
+    }
+}

@@ -1,0 +1,249 @@
+//! Segments from decisions: headers and options of what is to be sent. Nothing here decides anything.
+
+use super::*;
+use crate::packet::Payload;
+use crate::wire::tcp::{Flags, Header, Options as SegmentOptions, SackBlock, SackList, Timestamps};
+
+impl Connection {
+    /// A header with what every segment of this connection has: ports, ACK, window, timestamps, SACK.
+    fn header(&mut self, cx: &mut Cx<'_>, seq: SeqNum, flags: Flags) -> Header {
+        let mut options = SegmentOptions::default();
+        if self.agreed.timestamps {
+            options.timestamps = Some(Timestamps { val: self.tsval(cx.now), ecr: self.rcv.ts_recent });
+        }
+        if self.rcv.dsack.is_some() || self.rcv.buf.has_ooo() {
+            options.sack = self.sack_list();
+        }
+        let was_zero = self.rcv.adv == self.rcv.last_ack_sent && self.rcv.last_ack_sent != self.rcv.irs;
+        let window = self.advance_window();
+        if window == 0 && !was_zero {
+            cx.stats.tcp_to_zero_window_adv += 1;
+        } else if window != 0 && was_zero {
+            cx.stats.tcp_from_zero_window_adv += 1;
+        }
+        Header {
+            src_port: self.tuple.local.port(),
+            dst_port: self.tuple.remote.port(),
+            seq,
+            ack: self.rcv.nxt,
+            flags,
+            window,
+            urgent: 0,
+            options,
+        }
+    }
+
+    /// The blocks to report: the D-SACK first (RFC 2883 4), then as RFC 2018 4 orders them.
+    fn sack_list(&self) -> SackList {
+        let mut list = SackList::new();
+        if !self.agreed.sack {
+            return list;
+        }
+        let max = if self.agreed.timestamps { 3 } else { 4 };
+        if let Some((left, right)) = self.rcv.dsack {
+            list.push(SackBlock { left, right });
+        }
+        for (left, right) in self.rcv.buf.sack_blocks(max) {
+            list.push(SackBlock { left: self.rcv.nxt + left, right: self.rcv.nxt + right });
+        }
+        list.truncate(max);
+        list
+    }
+
+    /// Takes the window to announce into effect and returns it as it stands on the wire.
+    fn advance_window(&mut self) -> u16 {
+        let window = self.rcv.select_window().min(65_535 << self.rcv.wscale);
+        let edge = self.rcv.nxt + window;
+        if edge.gt(self.rcv.adv) {
+            self.rcv.adv = edge;
+        }
+        (window >> self.rcv.wscale) as u16
+    }
+
+    /// The window as a TIME-WAIT entry repeats it.
+    pub(super) fn wire_window(&self) -> u16 {
+        (self.rcv.select_window() >> self.rcv.wscale).min(65_535) as u16
+    }
+
+    fn outgoing(&self, cx: &Cx<'_>, hdr: Header, data: Payload, gso_size: u16, why: Why) -> Outgoing {
+        Outgoing {
+            hdr,
+            data,
+            gso_size,
+            tos: self.options.tos & !3,
+            ttl: self.options.ttl.unwrap_or(cx.config.default_ttl).max(1),
+            dont_fragment: self.options.pmtu_discovery.unwrap_or(cx.config.pmtu_discovery),
+            why,
+        }
+    }
+
+    /// Counts, records and completes a segment on its way out.
+    fn leave(&mut self, cx: &mut Cx<'_>, out: &Outgoing) {
+        let segments = segment::segments(out.data.len(), out.gso_size);
+        self.counters.segs_out += segments;
+        let len = out.data.len() as u64;
+        if out.why.is_retransmission() || out.why == Why::Tlp {
+            cx.stats.retrans_segs += u64::from(segments);
+            self.counters.total_retrans += segments;
+            self.counters.bytes_retrans += len;
+        } else {
+            cx.stats.out_segs += u64::from(segments);
+        }
+        if len > 0 {
+            self.counters.data_segs_out += segments;
+            self.counters.bytes_sent += len;
+            self.counters.last_data_sent = cx.now;
+        }
+        if out.hdr.flags.contains(Flags::RST) {
+            cx.stats.out_rsts += 1;
+        }
+        if cx.trace.on() {
+            let what = What::Sent {
+                header: out.hdr,
+                len: out.data.len() as u32,
+                gso_size: out.gso_size,
+                why: out.why,
+                state: self.state,
+            };
+            self.record(cx, what);
+        }
+        if out.hdr.flags.contains(Flags::ACK) && !out.hdr.flags.contains(Flags::RST) {
+            self.ack_sent();
+        }
+    }
+
+    /// <SEQ=ISS><CTL=SYN>, or SYN,ACK in a simultaneous open.
+    pub(super) fn build_syn(&mut self, cx: &mut Cx<'_>) -> Outgoing {
+        let answering = self.state == State::SynReceived;
+        let flags = if answering { Flags::SYN | Flags::ACK } else { Flags::SYN };
+        let window = open::initial_window(self.rcv.capacity, self.rcv.advmss);
+        let mut options = SegmentOptions {
+            mss: Some(self.rcv.advmss),
+            window_scale: self.agreed.window_scaling.then_some(self.rcv.wscale),
+            sack_permitted: self.agreed.sack,
+            ..SegmentOptions::default()
+        };
+        if self.agreed.timestamps {
+            let ecr = if answering { self.rcv.ts_recent } else { 0 };
+            options.timestamps = Some(Timestamps { val: self.tsval(cx.now), ecr });
+        }
+        let hdr = Header {
+            src_port: self.tuple.local.port(),
+            dst_port: self.tuple.remote.port(),
+            seq: self.snd.iss,
+            ack: if answering { self.rcv.nxt } else { SeqNum(0) },
+            flags,
+            window,
+            urgent: 0,
+            options,
+        };
+        let why = if self.retries > 0 {
+            Why::RetransmitRto
+        } else if answering {
+            Why::SynAck
+        } else {
+            Why::Syn
+        };
+        self.snd.nxt = self.snd.iss + 1;
+        let out = self.outgoing(cx, hdr, Payload::new(), 0, why);
+        self.leave(cx, &out);
+        out
+    }
+
+    /// <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>.
+    pub(super) fn build_ack(&mut self, cx: &mut Cx<'_>, why: Why) -> Outgoing {
+        let why = self.due.ack.unwrap_or(why);
+        let mut hdr = self.header(cx, self.snd.nxt, Flags::ACK);
+        self.mark_urgent(&mut hdr);
+        let out = self.outgoing(cx, hdr, Payload::new(), 0, why);
+        self.leave(cx, &out);
+        out
+    }
+
+    /// A probe of the window or of the peer's life: <SEQ=SND.UNA-1>, no new sequence number (SHLD-12), or
+    /// one garbage octet (MAY-6).
+    pub(super) fn build_probe(&mut self, cx: &mut Cx<'_>, why: Why) -> Outgoing {
+        let mut hdr = self.header(cx, self.snd.una - 1, Flags::ACK);
+        self.mark_urgent(&mut hdr);
+        let mut data = Payload::new();
+        if why == Why::KeepAlive && cx.config.keepalive_garbage {
+            data.push(bytes::Bytes::from_static(&[0]));
+        }
+        let out = self.outgoing(cx, hdr, data, 0, why);
+        self.leave(cx, &out);
+        out
+    }
+
+    /// <SEQ=seq><CTL=RST>, with <ACK=ack> if there is one.
+    pub(super) fn build_rst(&mut self, cx: &mut Cx<'_>, seq: SeqNum, ack: Option<SeqNum>) -> Outgoing {
+        let flags = if ack.is_some() { Flags::RST | Flags::ACK } else { Flags::RST };
+        let mut options = SegmentOptions::default();
+        if self.agreed.timestamps && self.state.is_synchronized() {
+            options.timestamps = Some(Timestamps { val: self.tsval(cx.now), ecr: self.rcv.ts_recent });
+        }
+        let hdr = Header {
+            src_port: self.tuple.local.port(),
+            dst_port: self.tuple.remote.port(),
+            seq,
+            ack: ack.unwrap_or_default(),
+            flags,
+            window: 0,
+            urgent: 0,
+            options,
+        };
+        let out = self.outgoing(cx, hdr, Payload::new(), 0, Why::Rst);
+        self.leave(cx, &out);
+        out
+    }
+
+    /// Text `[seq, seq + len)`, and the FIN if `fin`: a segment or super-segment.
+    pub(super) fn build_text(
+        &mut self,
+        cx: &mut Cx<'_>,
+        seq: SeqNum,
+        len: u32,
+        fin: bool,
+        why: Why,
+    ) -> Outgoing {
+        let mut flags = Flags::ACK;
+        if fin {
+            flags |= Flags::FIN;
+        }
+        // MUST-61: PSH on the segment that empties the queue.
+        if len > 0 && seq + len == self.snd.end() && !self.snd.more {
+            flags |= Flags::PSH;
+        }
+        let mut hdr = self.header(cx, seq, flags);
+        self.mark_urgent(&mut hdr);
+        let data = if len == 0 { Payload::new() } else { self.snd.text(seq, len as usize) };
+        let gso_size = if len > self.segment_text(&hdr) { self.segment_text(&hdr) as u16 } else { 0 };
+        let out = self.outgoing(cx, hdr, data, gso_size, why);
+        self.leave(cx, &out);
+        out
+    }
+
+    /// Bytes of text that fit beside the options of this header (MUST-16).
+    fn segment_text(&self, hdr: &Header) -> u32 {
+        let sack = hdr.options.sack.as_slice().len() as u32;
+        let sack = if sack == 0 { 0 } else { 4 + 8 * sack };
+        u32::from(self.mss).saturating_sub(sack).max(1)
+    }
+
+    /// Bytes of text in a full segment now, with the SACK blocks that are due.
+    pub(super) fn text_per_segment(&self) -> u32 {
+        let mut sack = 0;
+        if self.agreed.sack && (self.rcv.dsack.is_some() || self.rcv.buf.has_ooo()) {
+            let blocks = self.sack_list().as_slice().len() as u32;
+            sack = if blocks == 0 { 0 } else { 4 + 8 * blocks };
+        }
+        u32::from(self.mss).saturating_sub(sack).max(1)
+    }
+
+    /// MUST-62, MUST-31: the pointer names the octet after the last urgent one, however far ahead.
+    fn mark_urgent(&self, hdr: &mut Header) {
+        if self.snd.urgent && self.snd.up.gt(hdr.seq) {
+            hdr.flags |= Flags::URG;
+            hdr.urgent = self.snd.up.since(hdr.seq).min(65_535) as u16;
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Opening: the two ways into a connection, and what its SYNs agree on (RFC 9293 3.5, RFC 7323 2.2).
+
+use alloc::sync::Arc;
+
+use super::congestion::Congestion;
+use super::recovery::Persist;
+use super::rtt::RttEstimator;
+use super::*;
+use crate::wire::tcp::Options as SegmentOptions;
+
+/// The default MSS where the peer's SYN has no MSS option (MUST-15).
+pub const fn default_mss(ipv6: bool) -> u16 {
+    if ipv6 { 1_220 } else { 536 }
+}
+
+/// The MSS to announce (MUST-67): what the interface takes in one packet, options not subtracted.
+pub fn announced_mss(mtu: u16, ipv6: bool, maxseg: u16) -> u16 {
+    let mss = mtu.saturating_sub(if ipv6 { 60 } else { 40 }).max(88);
+    if maxseg == 0 { mss } else { mss.min(maxseg) }
+}
+
+/// How many bytes a fresh RX buffer may hold.
+pub fn initial_capacity(config: &Config, options: &Options) -> u32 {
+    let capacity = options.rcvbuf.unwrap_or(config.rmem[1] / 2).max(256);
+    if options.window_clamp == 0 { capacity } else { capacity.min(options.window_clamp) }
+}
+
+/// Our window scale (RFC 7323 2.3): enough for the largest buffer this socket can come to.
+pub fn choose_window_scale(config: &Config, options: &Options) -> u8 {
+    let space = options.rcvbuf.unwrap_or(0).max(config.rmem[2]);
+    let space = if options.window_clamp == 0 { space } else { space.min(options.window_clamp) };
+    (0..14).find(|&shift| space >> shift <= 65_535).unwrap_or(14)
+}
+
+/// The window of a SYN or SYN-ACK, never scaled (RFC 7323 2.2): whole segments, as Linux rounds it.
+pub fn initial_window(capacity: u32, mss: u16) -> u16 {
+    let window = capacity.min(65_535);
+    let mss = u32::from(mss.max(1));
+    (if window > mss { window / mss * mss } else { window }) as u16
+}
+
+impl Connection {
+    fn new(cx: &Cx<'_>, tuple: Tuple, iss: SeqNum, options: Arc<Options>, path: Path) -> Connection {
+        let ipv6 = tuple.local.is_ipv6();
+        let advmss = announced_mss(path.mtu, ipv6, options.maxseg);
+        let peer_mss = default_mss(ipv6);
+        let capacity = initial_capacity(cx.config, &options);
+        let kind = options.congestion.unwrap_or(cx.config.congestion);
+        Connection {
+            state: State::Closed,
+            tuple,
+            snd: Snd::new(iss, options.sndbuf.unwrap_or(cx.config.wmem[1].max(65_536))),
+            rcv: Rcv::new(capacity, advmss, choose_window_scale(cx.config, &options)),
+            timers: Timers::new(),
+            rtt: RttEstimator::new(),
+            cc: Congestion::new(kind, u32::from(peer_mss), cx.config.initial_cwnd),
+            persist: Persist::default(),
+            flight: None,
+            urgent: None,
+            options,
+            path,
+            agreed: Agreed::default(),
+            peer_mss,
+            mss: peer_mss,
+            proven_mss: 0,
+            doubted_pmtu: 0,
+            due: Due::default(),
+            retries: 0,
+            persisting: false,
+            persist_backoff: 0,
+            keepalive_probes: 0,
+            trouble_since: cx.now,
+            ts_offset: 0,
+            challenge: Challenge::default(),
+            error: None,
+            soft_error: None,
+            orphan: false,
+            passive: false,
+            ident: 0,
+            rcv_tos: 0,
+            counters: Counters { last_ack_recv: cx.now, ..Counters::default() },
+        }
+    }
+
+    /// Active OPEN (RFC 9293 3.10.1): CLOSED to SYN-SENT; the SYN leaves with the next transmit.
+    ///
+    /// `iss` and `ts_offset` come from the stack's keyed clocks (RFC 6528, RFC 7323 7.1).
+    pub fn open_active(
+        cx: &mut Cx<'_>,
+        tuple: Tuple,
+        iss: SeqNum,
+        ts_offset: u32,
+        options: Arc<Options>,
+        path: Path,
+    ) -> Connection {
+        let mut conn = Connection::new(cx, tuple, iss, options, path);
+        conn.ts_offset = ts_offset;
+        conn.ident = cx.rng.u32() as u16;
+        conn.agreed = Agreed {
+            timestamps: cx.config.timestamps,
+            sack: cx.config.sack,
+            window_scaling: cx.config.window_scaling,
+        };
+        conn.due.syn = true;
+        conn.due.output = true;
+        cx.stats.active_opens += 1;
+        conn.step(cx, Event::ActiveOpen);
+        conn
+    }
+
+    /// Passive OPEN, completed: SYN-RECEIVED, with the SYN-ACK sent and its answer just arrived. The
+    /// caller hands that segment to [`Connection::on_segment`] next.
+    pub fn open_passive(cx: &mut Cx<'_>, half: &HalfOpen, options: Arc<Options>, path: Path) -> Connection {
+        let mut conn = Connection::new(cx, half.tuple, half.iss, options, path);
+        conn.passive = true;
+        conn.ts_offset = half.ts_offset;
+        conn.ident = cx.rng.u32() as u16;
+        conn.agreed = Agreed {
+            timestamps: half.ts_recent.is_some(),
+            sack: half.sack,
+            window_scaling: half.window_scale.is_some(),
+        };
+        conn.state = State::SynReceived; // the table's LISTEN --rcv SYN--> was the SYN queue's step
+        conn.snd.nxt = half.iss + 1;
+        conn.peer_mss = half.peer_mss;
+        conn.rcv.irs = half.irs;
+        conn.rcv.nxt = half.irs + 1;
+        conn.rcv.last_ack_sent = conn.rcv.nxt;
+        conn.rcv.adv = conn.rcv.nxt + u32::from(half.our_window);
+        conn.rcv.wscale = half.window_scale.map_or(0, |(_, ours)| ours);
+        conn.snd.wscale = half.window_scale.map_or(0, |(theirs, _)| theirs);
+        conn.snd.wl1 = half.irs;
+        conn.snd.wl2 = half.iss;
+        conn.set_window(u32::from(half.window));
+        conn.retries = half.retransmits;
+        if let Some(ts) = half.ts_recent {
+            conn.rcv.ts_recent = ts;
+            conn.rcv.ts_recent_age = (cx.now.as_millis() / 1_000) as u32;
+        }
+        conn.trouble_since = half.sent_at;
+        conn.timers.set(timer::Timer::Retransmit, cx.now + cx.config.rto_initial);
+        cx.stats.passive_opens += 1;
+        conn
+    }
+
+    /// Takes what the peer's SYN or SYN-ACK offers (RFC 9293 3.7.1, RFC 7323 2.2 and 3.2, RFC 2018 2).
+    pub(super) fn negotiate(&mut self, now: Instant, offered: &SegmentOptions) {
+        let ipv6 = self.tuple.local.is_ipv6();
+        self.peer_mss = match offered.mss {
+            Some(mss) if mss > 0 => mss,
+            _ => default_mss(ipv6),
+        };
+        self.agreed.sack &= offered.sack_permitted;
+        match offered.window_scale {
+            // RFC 7323 2.3: a shift above 14 is taken as 14.
+            Some(shift) if self.agreed.window_scaling => self.snd.wscale = shift.min(14),
+            _ => {
+                self.agreed.window_scaling = false;
+                self.rcv.wscale = 0;
+                self.snd.wscale = 0;
+                self.rcv.capacity = self.rcv.capacity.min(65_535);
+            }
+        }
+        match offered.timestamps {
+            Some(ts) if self.agreed.timestamps => {
+                self.rcv.ts_recent = ts.val;
+                self.rcv.ts_recent_age = (now.as_millis() / 1_000) as u32;
+            }
+            _ => self.agreed.timestamps = false,
+        }
+    }
+
+    /// The step into ESTABLISHED: sizes and clocks that depend on what was agreed.
+    pub(super) fn become_established(&mut self, cx: &mut Cx<'_>, event: Event) {
+        self.timers.stop(timer::Timer::Retransmit);
+        // Karn: only a SYN that was sent once gives a sample. RFC 6298 (5.7): else the RTO starts at 3 s.
+        if self.retries == 0 && !self.trouble_since.is_never() {
+            let sample = cx.now.since(self.trouble_since);
+            self.rtt.sample(cx.now, sample, &self.rto_policy(cx.config));
+        } else if self.retries > 0 && !self.agreed.timestamps {
+            self.rtt.after_syn_timeout();
+        }
+        self.update_mss(cx.config);
+        // RFC 6928 2: a lost SYN makes the initial window one segment.
+        let initial = if self.retries > 1 { 1 } else { cx.config.initial_cwnd };
+        let kind = self.options.congestion.unwrap_or(cx.config.congestion);
+        self.cc = Congestion::new(kind, u32::from(self.mss), initial);
+        self.retries = 0;
+        self.trouble_since = Instant::NEVER;
+        let rcv = &mut self.rcv;
+        rcv.mss = rcv.advmss.min(self.mss).min(536).max(88);
+        rcv.drs.space = 10 * u32::from(rcv.advmss);
+        rcv.drs.space_at = cx.now;
+        self.snd.up = self.snd.una;
+        self.snd.sml = self.snd.una;
+        self.counters.last_ack_recv = cx.now;
+        self.step(cx, event);
+        self.arm_keepalive(cx);
+        self.due.output = true;
+    }
+
+    /// Eff.snd.MSS (MUST-16), less the timestamps that every segment carries.
+    pub(super) fn update_mss(&mut self, config: &Config) {
+        let options = self.options.ip_options.as_ref().map_or(0, |o| o.len().div_ceil(4) * 4) as u16;
+        let by_path = self.path.pmtu.saturating_sub(self.ip_header_len() + options + 20);
+        let mut mss = self.peer_mss.min(by_path);
+        if self.options.maxseg != 0 {
+            mss = mss.min(self.options.maxseg);
+        }
+        // CVE-2019-11479: no peer and no path brings us below the floor.
+        mss = mss.max(config.min_snd_mss).min(by_path.max(48));
+        let timestamps = if self.agreed.timestamps { 12 } else { 0 };
+        self.mss = mss.saturating_sub(timestamps).max(36);
+    }
+
+    /// SND.WND, and the largest one seen.
+    pub(super) fn set_window(&mut self, window: u32) {
+        self.snd.wnd = window;
+        self.snd.max_wnd = self.snd.max_wnd.max(window);
+    }
+}

@@ -1,0 +1,269 @@
+//! What to send next, and why. The decision is here; `build.rs` makes the segment.
+
+use super::recovery::Probe;
+use super::timer::Timer;
+use super::*;
+
+/// How long text may be held back by the silly-window rule or a cork (MUST-38 (4): 0.1 to 1 s; Linux's
+/// cork: 200 ms).
+const OVERRIDE: Duration = Duration::from_millis(200);
+
+impl Connection {
+    /// The next segment or super-segment, `None` when nothing may or need be sent now.
+    ///
+    /// `max_text` is the most bytes of text the link takes in one super-segment; at least one segment is
+    /// always allowed.
+    pub fn transmit(&mut self, cx: &mut Cx<'_>, max_text: u32) -> Option<Outgoing> {
+        if !self.due.output {
+            return None;
+        }
+        let next = self.next_segment(cx, max_text);
+        if next.is_none() {
+            self.due.output = false;
+            self.due.push = false;
+            self.watch_what_is_held(cx);
+        }
+        next
+    }
+
+    fn next_segment(&mut self, cx: &mut Cx<'_>, max_text: u32) -> Option<Outgoing> {
+        match self.state {
+            State::Closed | State::Listen | State::TimeWait => return None,
+            State::SynSent | State::SynReceived if self.due.syn => return Some(self.send_syn(cx)),
+            State::SynSent => return None,
+            _ => {}
+        }
+        if self.state != State::SynReceived {
+            if let Some(out) = self.retransmission(cx, max_text) {
+                return Some(out);
+            }
+            if let Some(out) = self.tail_loss_probe(cx) {
+                return Some(out);
+            }
+            if let Some(out) = self.new_text(cx, max_text) {
+                return Some(out);
+            }
+        }
+        if let Some(why) = self.due.probe.take() {
+            return Some(self.build_probe(cx, why));
+        }
+        if self.rcv.ack.now {
+            return Some(self.build_ack(cx, Why::Ack));
+        }
+        None
+    }
+
+    fn send_syn(&mut self, cx: &mut Cx<'_>) -> Outgoing {
+        self.due.syn = false;
+        if self.retries == 0 {
+            self.trouble_since = cx.now;
+        }
+        let wait = cx.config.rto_initial.saturating_mul(1 << self.retries.min(12));
+        self.timers.set(Timer::Retransmit, cx.now + wait.min(cx.config.rto_max));
+        self.clamp_to_user_timeout(cx);
+        self.build_syn(cx)
+    }
+
+    // ---- again ----
+
+    /// What recovery wants sent again, within the window (SHLD-16; the oldest segment always may).
+    fn retransmission(&mut self, cx: &mut Cx<'_>, max_text: u32) -> Option<Outgoing> {
+        let most = max_text.max(u32::from(self.mss));
+        let again = self.flight.as_mut()?.next_retransmit(&self.cc, most)?;
+        if again.seq != self.snd.una && again.seq.ge(self.snd.wnd_end()) {
+            return None;
+        }
+        Some(self.send_again(cx, again.seq, again.len, again.why))
+    }
+
+    fn send_again(&mut self, cx: &mut Cx<'_>, seq: SeqNum, len: u32, why: Why) -> Outgoing {
+        let end = seq + len;
+        let text_end = self.snd.end().min(end);
+        let text = if text_end.gt(seq) { text_end.since(seq) } else { 0 };
+        let fin = self.snd.fin_sent && end.gt(self.snd.end());
+        match why {
+            Why::RetransmitFast | Why::RetransmitRack => cx.stats.tcp_fast_retrans += 1,
+            Why::RetransmitRto if self.cc.in_slow_start() => cx.stats.tcp_slow_start_retrans += 1,
+            _ => {}
+        }
+        if let Some(flight) = &mut self.flight {
+            flight.on_sent(cx.now, seq, len, self.mss, true, &mut self.persist, &mut self.cc);
+        }
+        let out = self.build_text(cx, seq, text, fin, why);
+        self.rearm_flight_timers(cx);
+        self.clamp_to_user_timeout(cx);
+        out
+    }
+
+    /// RFC 8985 7.3: new data if there is any and the peer's window takes it, else the last segment again.
+    fn tail_loss_probe(&mut self, cx: &mut Cx<'_>) -> Option<Outgoing> {
+        if !self.due.tlp {
+            return None;
+        }
+        self.due.tlp = false;
+        let each = self.text_per_segment();
+        let fresh = self.snd.unsent().min(self.snd.usable()).min(each);
+        let probe = self.flight.as_mut()?.on_tlp(cx.now, fresh > 0, &mut self.persist)?;
+        cx.stats.tcp_loss_probes += 1;
+        match probe {
+            Probe::NewData => Some(self.send_new(cx, fresh, each, Why::Tlp)),
+            Probe::Retransmit(again) => Some(self.send_again(cx, again.seq, again.len, Why::Tlp)),
+        }
+    }
+
+    // ---- new ----
+
+    /// New text or the FIN, as far as both windows, Nagle and the silly-window rule allow.
+    fn new_text(&mut self, cx: &mut Cx<'_>, max_text: u32) -> Option<Outgoing> {
+        let unsent = self.snd.unsent();
+        let fin = self.snd.fin_queued && !self.snd.fin_sent;
+        if unsent == 0 && !fin {
+            return None;
+        }
+        if !self.in_flight() {
+            self.restart_after_idle(cx);
+        }
+        let usable = self.snd.usable();
+        let room = match &self.flight {
+            Some(flight) => flight.can_send_new(&self.cc),
+            None => self.cc.cwnd(),
+        };
+        if unsent == 0 {
+            // rfc2525-s2.15-a: a FIN waits for nothing but one place in the window.
+            return (usable > 0).then(|| self.send_new(cx, 0, 1, Why::Fin));
+        }
+        let each = self.text_per_segment();
+        let allowed = unsent.min(usable).min(room);
+        let len = self.how_much(cx, allowed, unsent, usable, each, max_text);
+        if len == 0 {
+            return None;
+        }
+        Some(self.send_new(cx, len, each, Why::Data))
+    }
+
+    /// Bytes of text for the next segment or super-segment; 0 to hold back.
+    fn how_much(
+        &mut self,
+        cx: &mut Cx<'_>,
+        allowed: u32,
+        unsent: u32,
+        usable: u32,
+        each: u32,
+        max_text: u32,
+    ) -> u32 {
+        let cap = (max_text / each).max(1) * each;
+        if allowed >= each {
+            // Whole segments; a shorter last one goes along if it may go at all.
+            let whole = (allowed / each * each).min(cap);
+            let all = allowed == unsent && allowed <= cap && allowed > whole;
+            return if all && self.may_send_small(cx) { allowed } else { whole };
+        }
+        if allowed == 0 {
+            return 0;
+        }
+        if allowed == unsent {
+            return if self.may_send_small(cx) { allowed } else { 0 };
+        }
+        // The window cuts a segment short: silly-window avoidance (MUST-38).
+        let by_window = allowed == usable;
+        let half = self.snd.max_wnd / 2;
+        let idle = !self.in_flight();
+        if by_window && ((half > 0 && allowed >= half) || self.due.push) || (!by_window && idle) {
+            allowed
+        } else {
+            0
+        }
+    }
+
+    /// Nagle's algorithm (SHLD-7) with Minshall's refinement (RFC 9293 A.3) under the `linux` profile, and corks.
+    fn may_send_small(&self, cx: &Cx<'_>) -> bool {
+        if self.due.push || self.snd.fin_queued || self.snd.urgent {
+            return true;
+        }
+        if self.options.cork || self.snd.more {
+            return false;
+        }
+        if self.options.nodelay || !self.in_flight() {
+            return true;
+        }
+        let small_outstanding = self.snd.sml.gt(self.snd.una) && self.snd.sml.le(self.snd.nxt);
+        cx.config.profile == crate::Profile::Linux && !small_outstanding
+    }
+
+    fn send_new(&mut self, cx: &mut Cx<'_>, len: u32, each: u32, why: Why) -> Outgoing {
+        let seq = self.snd.nxt;
+        let fin = self.snd.fin_queued && len == self.snd.unsent() && self.snd.usable() > len;
+        let why = if fin && why == Why::Data { Why::Fin } else { why };
+        let taken = len + u32::from(fin);
+        let drained = len == self.snd.unsent();
+        let flight = self.flight.get_or_insert_with(|| Box::new(Flight::new()));
+        flight.on_sent(cx.now, seq, taken, each as u16, false, &mut self.persist, &mut self.cc);
+        if drained && flight.can_send_new(&self.cc) > 0 {
+            self.persist.note_app_limited(flight.bytes_in_flight());
+        }
+        if len % each != 0 {
+            self.snd.sml = seq + taken;
+        }
+        // Data in answer to data just received: the exchange is interactive (Linux's ping-pong mode).
+        let since = cx.now.since(self.rcv.ack.last_data).as_micros();
+        if len > 0 && self.rcv.ack.ato > 0 && since < u128::from(self.rcv.ack.ato) {
+            self.rcv.ack.pingpong = true;
+        }
+        let out = self.build_text(cx, seq, len, fin, why);
+        self.snd.nxt = seq + taken;
+        self.snd.fin_sent |= fin;
+        self.retries_over();
+        self.rearm_flight_timers(cx);
+        self.clamp_to_user_timeout(cx);
+        out
+    }
+
+    /// New data leaves: whatever was probed before is over.
+    fn retries_over(&mut self) {
+        if self.persisting {
+            self.persisting = false;
+            self.retries = 0;
+            self.trouble_since = Instant::NEVER;
+        }
+    }
+
+    /// RFC 5681 4.1: after an idle RTO the window is no longer believed.
+    fn restart_after_idle(&mut self, cx: &mut Cx<'_>) {
+        if !cx.config.slow_start_after_idle || self.counters.last_data_sent == Instant::ZERO {
+            return;
+        }
+        let idle = cx.now.since(self.counters.last_data_sent);
+        let rto = self.rtt.rto(&self.rto_policy(cx.config));
+        if idle > rto {
+            self.cc.on_idle(idle, rto, cx.config.profile == crate::Profile::Linux);
+        }
+    }
+
+    /// Nothing is in flight and something is held: the persist timer (RFC 9293 3.8.6.1) or the override
+    /// timer (3.8.6.2.1, cork) sees to it that it does not stay so for ever (MUST-60).
+    fn watch_what_is_held(&mut self, cx: &mut Cx<'_>) {
+        let fin = self.snd.fin_queued && !self.snd.fin_sent;
+        let held = self.snd.unsent() + u32::from(fin);
+        if held == 0 || !self.state.is_synchronized() {
+            return;
+        }
+        let usable = self.snd.usable();
+        if self.in_flight() {
+            if (self.options.cork || self.snd.more) && !self.timers.is_set(Timer::Send) {
+                self.timers.set(Timer::Send, cx.now + OVERRIDE);
+            }
+            return;
+        }
+        if usable == 0 {
+            if !self.timers.is_set(Timer::Retransmit) {
+                self.persisting = true;
+                self.persist_backoff = 0;
+                self.retries = 0;
+                self.trouble_since = cx.now;
+                self.arm_persist(cx);
+            }
+        } else if !self.timers.is_set(Timer::Send) {
+            self.timers.set(Timer::Send, cx.now + OVERRIDE);
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Timers falling due (RFC 9293 3.10.8, RFC 6298, RFC 8985, 3.8.4, 3.8.6.1).
+
+use super::recovery::RecoveryConfig;
+use super::timer::Timer;
+use super::*;
+
+impl Connection {
+    /// Fires every timer that is due at `cx.now`.
+    pub fn on_deadline(&mut self, cx: &mut Cx<'_>) -> Outcome {
+        let mut out = Outcome::default();
+        while let Some(timer) = self.timers.pop(cx.now) {
+            if cx.trace.on() {
+                self.record(cx, What::Timer(timer));
+            }
+            self.due.output = true;
+            match timer {
+                Timer::Retransmit => {
+                    let ended = match self.state {
+                        State::SynSent | State::SynReceived => self.handshake_timeout(cx),
+                        _ if self.persisting => self.persist_timeout(cx),
+                        _ => self.retransmission_timeout(cx, &mut out),
+                    };
+                    if let Some(ended) = ended {
+                        return ended;
+                    }
+                }
+                Timer::LossProbe => self.loss_probe(cx),
+                Timer::DelayedAck => self.delayed_ack(cx),
+                Timer::KeepAlive => {
+                    if let Some(ended) = self.keepalive_timeout(cx) {
+                        return ended;
+                    }
+                }
+                Timer::Send => self.due.push = true,
+            }
+        }
+        out
+    }
+
+    /// SYN and simultaneous SYN-ACK: exponential, until R2 (MUST-22, MUST-23).
+    fn handshake_timeout(&mut self, cx: &mut Cx<'_>) -> Option<Outcome> {
+        let elapsed = cx.now.since(self.trouble_since);
+        let limit = self.options.syncnt.unwrap_or(cx.config.syn_retries);
+        let patient = self.options.syncnt.is_none() && elapsed < cx.config.syn_min_timeout;
+        let by_user = self.options.user_timeout.is_some_and(|t| elapsed >= t);
+        if by_user || (self.retries >= limit && !patient) {
+            return Some(self.time_out(cx));
+        }
+        self.retries = self.retries.saturating_add(1);
+        cx.stats.tcp_timeouts += 1;
+        self.due.syn = true;
+        None
+    }
+
+    /// RFC 6298 5.4 to 5.7: the earliest segment again, the RTO doubled, until R2.
+    fn retransmission_timeout(&mut self, cx: &mut Cx<'_>, out: &mut Outcome) -> Option<Outcome> {
+        if !self.in_flight() {
+            return None;
+        }
+        if self.trouble_since.is_never() {
+            self.trouble_since = self.flight.as_ref().map_or(cx.now, |f| f.rto_base());
+        }
+        // A peer that shrank its window to nothing and still answers is not dead (SHLD-17).
+        let shrunk = self.snd.wnd == 0 && cx.now.since(self.counters.last_ack_recv) < cx.config.rto_max * 2;
+        if !shrunk && self.given_up(cx) {
+            return Some(self.time_out(cx));
+        }
+        cx.stats.tcp_timeouts += 1;
+        self.believe_doubted_pmtu(cx);
+        self.retries = self.retries.saturating_add(1);
+        out.negative_advice = self.retries == cx.config.retries1;
+        if out.negative_advice && self.soft_error.is_none() {
+            // SHLD-9: trouble shows at R1.
+            out.ready |= Ready::ERR;
+        }
+        let rules = RecoveryConfig::from(cx.config);
+        let flight = self.flight.as_mut()?;
+        let outcome = flight.on_rto(cx.now, &mut self.rtt, &mut self.cc, &mut self.persist, &rules);
+        self.timers.stop(Timer::LossProbe);
+        // The head is sent at the next transmit, which arms the timer anew; a bound in case it may not.
+        let rto = self.rtt.rto(&rules.rto);
+        self.timers.set(Timer::Retransmit, cx.now + rto);
+        self.clamp_to_user_timeout(cx);
+        self.account(cx, &outcome);
+        None
+    }
+
+    /// R2 (MUST-20, SHLD-11): TCP_USER_TIMEOUT, or what `tcp_retries2` doublings of the least RTO take.
+    fn given_up(&self, cx: &Cx<'_>) -> bool {
+        let elapsed = cx.now.since(self.trouble_since);
+        if let Some(limit) = self.options.user_timeout {
+            return elapsed >= limit;
+        }
+        let retries = if self.orphan { orphan_retries(cx.config) } else { cx.config.retries2 };
+        elapsed >= backed_off(cx.config.rto_min, cx.config.rto_max, retries)
+    }
+
+    /// The user timeout is met to the millisecond, not at the next doubling.
+    pub(super) fn clamp_to_user_timeout(&mut self, cx: &Cx<'_>) {
+        let Some(limit) = self.options.user_timeout else { return };
+        if self.trouble_since.is_never() || !self.timers.is_set(Timer::Retransmit) {
+            return;
+        }
+        let end = (self.trouble_since + limit).max(cx.now + Duration::from_millis(1));
+        if self.timers.get(Timer::Retransmit) > end {
+            self.timers.set(Timer::Retransmit, end);
+        }
+    }
+
+    /// The user timeout expired or R2 was passed: all queues flushed, a timeout error (RFC 9293 3.10.8).
+    fn time_out(&mut self, cx: &mut Cx<'_>) -> Outcome {
+        cx.stats.tcp_abort_on_timeout += 1;
+        let error = self.soft_error.unwrap_or(Errno::ETIMEDOUT);
+        self.fail(cx, Some(error), Event::Abort)
+    }
+
+    // ---- zero window ----
+
+    /// SHLD-29, SHLD-30: one RTO, then doubling.
+    pub(super) fn arm_persist(&mut self, cx: &Cx<'_>) {
+        let policy = self.rto_policy(cx.config);
+        let rto = self
+            .rtt
+            .rto_without_backoff(&policy)
+            .saturating_mul(1 << self.persist_backoff.min(16))
+            .min(cx.config.rto_max);
+        self.timers.set(Timer::Retransmit, cx.now + rto);
+        self.clamp_to_user_timeout(cx);
+    }
+
+    /// MUST-36, MUST-37: probes go on as long as the peer answers; silence, the user's timeout and an
+    /// orphan's limit end them (RFC 6429).
+    fn persist_timeout(&mut self, cx: &mut Cx<'_>) -> Option<Outcome> {
+        let elapsed = cx.now.since(self.trouble_since);
+        let limit = if self.orphan { orphan_retries(cx.config) } else { cx.config.retries2 };
+        let by_user = self.options.user_timeout.is_some_and(|t| elapsed >= t);
+        let orphan_over = self.orphan && elapsed >= cx.config.fin_timeout * 2;
+        if by_user || orphan_over || self.retries >= limit {
+            let mut out = self.time_out(cx);
+            if orphan_over {
+                out.reply = None;
+            }
+            return Some(out);
+        }
+        self.retries += 1;
+        self.persist_backoff = self.persist_backoff.saturating_add(1);
+        cx.stats.tcp_win_probe += 1;
+        self.due.probe = Some(Why::WindowProbe);
+        self.arm_persist(cx);
+        None
+    }
+
+    // ---- loss probe ----
+
+    /// RACK's reordering timer, or else the probe timeout: the probe itself is made at the next transmit.
+    fn loss_probe(&mut self, cx: &mut Cx<'_>) {
+        let rules = RecoveryConfig::from(cx.config);
+        let Some(flight) = &mut self.flight else { return };
+        if flight.reo_deadline() <= cx.now {
+            let outcome = flight.on_timer_reo(cx.now, &self.rtt, &mut self.cc, &mut self.persist, &rules);
+            self.account(cx, &outcome);
+            self.rearm_flight_timers(cx);
+        } else {
+            self.due.tlp = true;
+        }
+    }
+
+    // ---- delayed ACK ----
+
+    fn delayed_ack(&mut self, cx: &mut Cx<'_>) {
+        if !self.rcv.ack.pending {
+            return;
+        }
+        let ack = &mut self.rcv.ack;
+        if ack.pingpong {
+            // The answer did not come: leave the interactive mode.
+            ack.pingpong = false;
+            ack.ato = cx.config.delack_min.as_micros() as u32;
+        } else {
+            ack.ato = ack.ato.saturating_mul(2).min(cx.config.delack_max.as_micros() as u32);
+        }
+        ack.now = true;
+        self.due.ack = Some(Why::DelayedAck);
+        cx.stats.delayed_acks += 1;
+    }
+
+    // ---- keep-alive, and the end of an orphan's FIN-WAIT-2 ----
+
+    fn keepalive_idle(&self, config: &Config) -> Duration {
+        self.options.keepidle.unwrap_or(config.keepalive_time)
+    }
+
+    /// MUST-24, MUST-25: only if asked for.
+    pub(super) fn arm_keepalive(&mut self, cx: &Cx<'_>) {
+        if self.orphan && self.state == State::FinWait2 {
+            return;
+        }
+        if self.options.keepalive && self.state.is_synchronized() {
+            let idle = self.keepalive_idle(cx.config);
+            let heard = self.rcv.ack.last_data.max(self.counters.last_ack_recv);
+            self.timers.set(Timer::KeepAlive, (heard + idle).max(cx.now));
+        } else {
+            self.timers.stop(Timer::KeepAlive);
+        }
+    }
+
+    /// An orphan does not stay in FIN-WAIT-2 for ever (`tcp_fin_timeout`, TCP_LINGER2).
+    pub(super) fn enter_fin_wait_2(&mut self, cx: &Cx<'_>) {
+        if !self.orphan {
+            return;
+        }
+        let wait = match self.options.linger2 {
+            Some(Some(time)) => time.min(cx.config.fin_timeout * 2),
+            Some(None) => Duration::ZERO,
+            None => cx.config.fin_timeout,
+        };
+        self.timers.set(Timer::KeepAlive, cx.now + wait);
+    }
+
+    fn keepalive_timeout(&mut self, cx: &mut Cx<'_>) -> Option<Outcome> {
+        if self.orphan && self.state == State::FinWait2 {
+            return Some(self.fail(cx, None, Event::Abort));
+        }
+        if !self.options.keepalive || !self.state.is_synchronized() {
+            return None;
+        }
+        let idle = self.keepalive_idle(cx.config);
+        // MUST-26: only when nothing is unacknowledged and nothing was heard for the whole time.
+        if self.in_flight() || self.snd.unsent() > 0 {
+            self.timers.set(Timer::KeepAlive, cx.now + idle);
+            return None;
+        }
+        let silent = self.idle_for(cx.now);
+        if silent < idle {
+            self.keepalive_probes = 0;
+            self.timers.set(Timer::KeepAlive, cx.now + (idle - silent));
+            return None;
+        }
+        let count = self.options.keepcnt.unwrap_or(cx.config.keepalive_probes);
+        let over = match self.options.user_timeout {
+            Some(limit) => silent >= limit && self.keepalive_probes > 0,
+            None => self.keepalive_probes >= count,
+        };
+        if over {
+            let reply = self.build_rst(cx, self.snd.nxt, Some(self.rcv.nxt));
+            let mut out = self.time_out(cx);
+            out.reply = Some(Box::new(reply));
+            return Some(out);
+        }
+        self.keepalive_probes += 1;
+        cx.stats.tcp_keep_alive += 1;
+        self.due.probe = Some(Why::KeepAlive);
+        let interval = self.options.keepintvl.unwrap_or(cx.config.keepalive_interval);
+        self.timers.set(Timer::KeepAlive, cx.now + interval);
+        None
+    }
+}
+
+/// Linux's `tcp_orphan_retries`: 0 stands for 8.
+fn orphan_retries(config: &Config) -> u8 {
+    if config.orphan_retries == 0 { 8 } else { config.orphan_retries }
+}
+
+/// How long `retries` doublings from `min`, none above `max`, take together (Linux's `tcp_model_timeout`).
+fn backed_off(min: Duration, max: Duration, retries: u8) -> Duration {
+    let mut total = Duration::ZERO;
+    let mut step = min;
+    for _ in 0..=retries {
+        total += step;
+        step = (step * 2).min(max);
+    }
+    total
+}
