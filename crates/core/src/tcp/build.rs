@@ -14,6 +14,10 @@ impl Connection {
         if self.rcv.dsack.is_some() || self.rcv.buf.has_ooo() {
             options.sack = self.sack_list();
         }
+        if self.due.user_timeout {
+            options.user_timeout = self.announced_timeout();
+            self.due.user_timeout = false;
+        }
         let was_zero = self.rcv.adv == self.rcv.last_ack_sent && self.rcv.last_ack_sent != self.rcv.irs;
         let window = self.advance_window();
         if window == 0 && !was_zero {
@@ -121,6 +125,7 @@ impl Connection {
             mss: Some(self.rcv.advmss),
             window_scale: self.agreed.window_scaling.then_some(self.rcv.wscale),
             sack_permitted: self.agreed.sack,
+            user_timeout: self.announced_timeout(),
             ..SegmentOptions::default()
         };
         if self.agreed.timestamps {
@@ -226,7 +231,8 @@ impl Connection {
     fn segment_text(&self, hdr: &Header) -> u32 {
         let sack = hdr.options.sack.as_slice().len() as u32;
         let sack = if sack == 0 { 0 } else { 4 + 8 * sack };
-        u32::from(self.mss).saturating_sub(sack).max(1)
+        let timeout = if hdr.options.user_timeout.is_some() { 4 } else { 0 };
+        u32::from(self.mss).saturating_sub(sack + timeout).max(1)
     }
 
     /// Bytes of text in a full segment now, with the SACK blocks that are due.
@@ -236,7 +242,8 @@ impl Connection {
             let blocks = self.sack_list().as_slice().len() as u32;
             sack = if blocks == 0 { 0 } else { 4 + 8 * blocks };
         }
-        u32::from(self.mss).saturating_sub(sack).max(1)
+        let timeout = if self.announced_timeout().is_some() { 4 } else { 0 };
+        u32::from(self.mss).saturating_sub(sack + timeout).max(1)
     }
 
     /// MUST-62, MUST-31: the pointer names the octet after the last urgent one, however far ahead.

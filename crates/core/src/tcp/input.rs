@@ -133,6 +133,7 @@ impl Connection {
             return Outcome::default();
         }
         let _ = self.snd.acknowledge(hdr.ack);
+        self.hear_user_timeout(&hdr.options);
         self.become_established(cx, Event::RcvSynAck);
         self.rcv.ack.now = true;
         let mut out = Outcome { established: true, ready: Ready::OUT, ..Outcome::default() };
@@ -301,6 +302,9 @@ impl Connection {
             return Check::Stop(self.challenge(cx, seg)); // RFC 5961 5.2
         }
         self.process_ack(cx, seg, out);
+        if seg.hdr.options.user_timeout.is_some() {
+            self.hear_user_timeout(&seg.hdr.options);
+        }
         match self.state {
             State::FinWait1 if self.snd.fin_acked() => {
                 self.step(cx, Event::RcvAckOfFin);

@@ -26,6 +26,7 @@ pub mod timer;
 pub mod txbuf;
 mod urgent;
 mod user;
+pub mod user_timeout;
 
 #[cfg(test)]
 mod tests;
@@ -110,6 +111,8 @@ pub struct Connection {
     keepalive_probes: u8,
     /// When the present series of retransmissions or probes began.
     trouble_since: Instant,
+    /// The user timeout adopted from the peer (RFC 5482), seconds; 0: none.
+    adopted_timeout: u32,
     /// What is added to the timestamp clock (RFC 7323 7.1).
     ts_offset: u32,
     challenge: Challenge,
@@ -147,6 +150,8 @@ struct Due {
     ack: Option<Why>,
     /// A zero-window probe or keep-alive probe.
     probe: Option<Why>,
+    /// The user timeout option, with the next segment.
+    user_timeout: bool,
     /// A tail loss probe.
     tlp: bool,
     /// The override timer ran out: send what is there (MUST-38 (4), cork).

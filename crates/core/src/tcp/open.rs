@@ -70,6 +70,7 @@ impl Connection {
             persist_backoff: 0,
             keepalive_probes: 0,
             trouble_since: cx.now,
+            adopted_timeout: 0,
             ts_offset: 0,
             challenge: Challenge::default(),
             error: None,
@@ -102,6 +103,7 @@ impl Connection {
             window_scaling: cx.config.window_scaling,
         };
         conn.due.syn = true;
+        conn.due.user_timeout = true;
         conn.due.output = true;
         cx.stats.active_opens += 1;
         conn.step(cx, Event::ActiveOpen);
@@ -196,6 +198,7 @@ impl Connection {
         self.counters.last_ack_recv = cx.now;
         self.step(cx, event);
         self.arm_keepalive(cx);
+        self.due.user_timeout = true;
         self.due.output = true;
     }
 

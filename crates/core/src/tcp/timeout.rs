@@ -42,7 +42,7 @@ impl Connection {
         let elapsed = cx.now.since(self.trouble_since);
         let limit = self.options.syncnt.unwrap_or(cx.config.syn_retries);
         let patient = self.options.syncnt.is_none() && elapsed < cx.config.syn_min_timeout;
-        let by_user = self.options.user_timeout.is_some_and(|t| elapsed >= t);
+        let by_user = self.user_timeout().is_some_and(|t| elapsed >= t);
         if by_user || (self.retries >= limit && !patient) {
             return Some(self.time_out(cx));
         }
@@ -88,7 +88,7 @@ impl Connection {
     /// R2 (MUST-20, SHLD-11): TCP_USER_TIMEOUT, or what `tcp_retries2` doublings of the least RTO take.
     fn given_up(&self, cx: &Cx<'_>) -> bool {
         let elapsed = cx.now.since(self.trouble_since);
-        if let Some(limit) = self.options.user_timeout {
+        if let Some(limit) = self.user_timeout() {
             return elapsed >= limit;
         }
         let retries = if self.orphan { orphan_retries(cx.config) } else { cx.config.retries2 };
@@ -97,7 +97,7 @@ impl Connection {
 
     /// The user timeout is met to the millisecond, not at the next doubling.
     pub(super) fn clamp_to_user_timeout(&mut self, cx: &Cx<'_>) {
-        let Some(limit) = self.options.user_timeout else { return };
+        let Some(limit) = self.user_timeout() else { return };
         if self.trouble_since.is_never() || !self.timers.is_set(Timer::Retransmit) {
             return;
         }
@@ -133,7 +133,7 @@ impl Connection {
     fn persist_timeout(&mut self, cx: &mut Cx<'_>) -> Option<Outcome> {
         let elapsed = cx.now.since(self.trouble_since);
         let limit = if self.orphan { orphan_retries(cx.config) } else { cx.config.retries2 };
-        let by_user = self.options.user_timeout.is_some_and(|t| elapsed >= t);
+        let by_user = self.user_timeout().is_some_and(|t| elapsed >= t);
         let orphan_over = self.orphan && elapsed >= cx.config.fin_timeout * 2;
         if by_user || orphan_over || self.retries >= limit {
             let mut out = self.time_out(cx);
@@ -237,7 +237,7 @@ impl Connection {
             return None;
         }
         let count = self.options.keepcnt.unwrap_or(cx.config.keepalive_probes);
-        let over = match self.options.user_timeout {
+        let over = match self.user_timeout() {
             Some(limit) => silent >= limit && self.keepalive_probes > 0,
             None => self.keepalive_probes >= count,
         };

@@ -26,8 +26,6 @@ use crate::tcp::rtt::{RtoPolicy, RttEstimator};
 use crate::tcp::{SeqNum, Why};
 use crate::time::{Duration, Instant};
 use crate::wire::tcp::SackBlock;
-#[cfg(test)]
-use board::RETRANS;
 use board::{APP_LIMITED, BY_DUPACK, BY_MTU, Board, LOST, Run, SACKED};
 
 /// Linux's congestion states; the numbers are those of TCP_INFO.

@@ -2,6 +2,7 @@
 //! virtual time. Themes in files of their own.
 
 mod basics;
+mod user_timeout;
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -181,7 +182,7 @@ impl Host {
             self.now = self.conn.next_deadline().max(self.now);
             let outcome = self.conn.on_deadline(&mut cx!(self));
             self.note(outcome);
-            if self.conn.wants_transmit() {
+            if self.conn.wants_transmit() || self.done.is_some() {
                 return;
             }
         }
@@ -195,7 +196,7 @@ impl Host {
             if let Some(out) = self.recv() {
                 return Some(out);
             }
-            if self.now >= end {
+            if self.now >= end || self.done.is_some() {
                 return None;
             }
             self.advance(end.since(self.now));
