@@ -11,7 +11,7 @@ pub mod handshake;
 mod icmp;
 pub mod info;
 mod input;
-mod open;
+pub(crate) mod open;
 mod output;
 mod rcv;
 pub mod recovery;
@@ -35,7 +35,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 pub use handshake::HalfOpen;
-pub use icmp::IcmpError;
+pub use icmp::{IcmpError, IcmpKind};
 pub use info::TcpInfo;
 pub use segment::{Outgoing, Path, Segment, TimeWaitInfo, Tuple, Why};
 pub use seq::SeqNum;

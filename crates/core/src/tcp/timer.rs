@@ -23,7 +23,8 @@ impl Timer {
     /// How many there are.
     pub const COUNT: usize = 5;
 
-    const ALL: [Timer; Timer::COUNT] =
+    /// All of them.
+    pub const ALL: [Timer; Timer::COUNT] =
         [Timer::Retransmit, Timer::LossProbe, Timer::DelayedAck, Timer::KeepAlive, Timer::Send];
 
     /// The name, as views show it.
