@@ -74,6 +74,18 @@ pub enum SynCookies {
     Always,
 }
 
+/// What a connection must have sent before `accept` hands it out (FreeBSD's accept filters).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum AcceptFilter {
+    /// Nothing.
+    #[default]
+    None,
+    /// Data (`dataready`).
+    Data,
+    /// A whole HTTP request head, or what cannot become one (`httpready`).
+    Http,
+}
+
 /// The settings of a stack. Durations and sizes say their units; the Linux name stands beside each.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -411,6 +423,8 @@ pub struct Options {
     pub linger2: Option<Option<Duration>>,
     /// TCP_DEFER_ACCEPT, seconds; 0 is off.
     pub defer_accept: u32,
+    /// SO_ACCEPTFILTER.
+    pub accept_filter: AcceptFilter,
     /// TCP_WINDOW_CLAMP, bytes; 0 is none.
     pub window_clamp: u32,
     /// TCP_NOTSENT_LOWAT, bytes.
@@ -472,6 +486,7 @@ impl Default for Options {
             syncnt: None,
             linger2: None,
             defer_accept: 0,
+            accept_filter: AcceptFilter::None,
             window_clamp: 0,
             notsent_lowat: u32::MAX,
             congestion: None,
