@@ -1,0 +1,360 @@
+//! The way out: whose turn it is, and from a segment to a packet on an interface.
+
+use alloc::vec::Vec;
+
+use super::*;
+use crate::packet::Payload;
+use crate::tcp::segment::segments;
+use crate::tcp::{Outgoing, Why};
+use crate::trace::{DropReason, Record, What};
+use crate::wire::gso;
+use crate::wire::ip::IpTemplate;
+use crate::wire::tcp::{self, ChecksumMode, Header};
+
+/// Control packets that wait for `transmit`; beyond it they are dropped and counted (RFC 4987: a flood of
+/// SYNs makes at most so many answers wait).
+const CONTROL_MAX: usize = 8_192;
+/// Packets to ourselves that wait.
+const INSIDE_MAX: usize = 4_096;
+
+/// The longest headers: IPv4 with options, or IPv6, and TCP with options.
+const HEADERS_MAX: u32 = 120;
+
+/// Where a connection's packets go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Link {
+    /// To ourselves.
+    Inside,
+    /// Over an interface.
+    Interface(InterfaceId),
+    /// There is no way.
+    Nowhere,
+}
+
+impl From<&Result<Way, Errno>> for Link {
+    fn from(way: &Result<Way, Errno>) -> Link {
+        match way {
+            Ok(way) => way.interface.map_or(Link::Inside, Link::Interface),
+            Err(_) => Link::Nowhere,
+        }
+    }
+}
+
+/// Something to send that no connection holds.
+#[derive(Debug)]
+pub(super) enum Control {
+    /// A segment without data.
+    Segment(Box<ControlSegment>),
+    /// A finished packet (ICMP).
+    Packet {
+        /// To whom.
+        destination: IpAddr,
+        /// The packet.
+        packet: Box<Packet>,
+    },
+}
+
+/// A segment without data and without a connection.
+#[derive(Debug)]
+pub(super) struct ControlSegment {
+    tuple: Tuple,
+    hdr: Header,
+    tos: u8,
+    ttl: Option<u8>,
+    why: Why,
+    /// Whose it is and in which state, for the record; `None` if a connection has counted and recorded it.
+    uncounted: Option<(Option<SocketId>, State)>,
+    ip_options: Option<Box<[u8]>>,
+}
+
+impl Control {
+    /// A segment from nobody in particular.
+    pub(super) fn segment(tuple: Tuple, hdr: Header, why: Why) -> Control {
+        Control::Segment(Box::new(ControlSegment {
+            tuple,
+            hdr,
+            tos: 0,
+            ttl: None,
+            why,
+            uncounted: Some((None, State::Closed)),
+            ip_options: None,
+        }))
+    }
+
+    /// The last segment of a connection: a RST.
+    pub(super) fn outgoing(tuple: Tuple, out: &Outgoing, route: Option<Box<[u8]>>) -> Control {
+        Control::Segment(Box::new(ControlSegment {
+            tuple,
+            hdr: out.hdr,
+            tos: out.tos,
+            ttl: Some(out.ttl),
+            why: out.why,
+            uncounted: None,
+            ip_options: route,
+        }))
+    }
+
+    /// With a traffic class.
+    pub(super) fn with_tos(mut self, tos: u8) -> Control {
+        if let Control::Segment(segment) = &mut self {
+            segment.tos = tos;
+        }
+        self
+    }
+
+    /// On behalf of a half-open connection of this listener.
+    pub(super) fn for_listener(
+        mut self,
+        listener: Key,
+        options: &Options,
+        route: Option<Box<[u8]>>,
+    ) -> Control {
+        if let Control::Segment(segment) = &mut self {
+            segment.tos = options.tos;
+            segment.ttl = options.ttl;
+            segment.uncounted = Some((Some(id_of(listener)), State::SynReceived));
+            segment.ip_options = route.or_else(|| options.ip_options.clone());
+        }
+        self
+    }
+}
+
+impl Stack {
+    /// Takes what is to be sent, at most about `max` packets: first control packets, then one
+    /// (super-)segment of each connection that wants to send in turn. Returns how much work was done; as
+    /// long as that is `max` there may be more. Packets to ourselves are delivered here.
+    pub fn transmit(&mut self, now: Instant, out: &mut Vec<(InterfaceId, Packet)>, max: usize) -> usize {
+        self.now = now;
+        let mut done = 0;
+        while done < max {
+            if let Some(packet) = self.inside.pop_front() {
+                self.input(now, None, packet);
+                done += 1;
+            } else if let Some(control) = self.control.pop_front() {
+                self.send_control(control, out);
+                done += 1;
+            } else if let Some(key) = self.tx_queue.pop_front() {
+                done += usize::from(self.send_segment(now, key, out));
+            } else {
+                break;
+            }
+        }
+        done
+    }
+
+    /// Whether [`Stack::transmit`] has something to do.
+    pub fn wants_transmit(&self) -> bool {
+        !(self.inside.is_empty() && self.control.is_empty() && self.tx_queue.is_empty())
+    }
+
+    pub(super) fn push_control(&mut self, control: Control) {
+        if self.control.len() >= CONTROL_MAX {
+            self.stats.ip_out_discards += 1;
+            return;
+        }
+        self.control.push_back(control);
+    }
+
+    /// One turn of a connection; false if it had nothing.
+    fn send_segment(&mut self, now: Instant, key: Key, out: &mut Vec<(InterfaceId, Packet)>) -> bool {
+        let generation = self.routes.generation();
+        let Some(socket) = self.sockets.get_mut(key) else { return false };
+        socket.flags.remove(SocketFlags::TX_QUEUED);
+        if socket.route_generation != generation {
+            self.refresh_way(now, key);
+        }
+        let max_text = self.max_text(key);
+        let taken = self.with_connection(now, key, |conn, cx| {
+            let outgoing = conn.transmit(cx, max_text);
+            let ident = conn.ident;
+            if let Some(out) = &outgoing {
+                conn.ident = ident.wrapping_add(segments(out.data.len(), out.gso_size) as u16);
+            }
+            (outgoing, ident, *conn.tuple(), conn.wants_transmit(), conn.next_deadline())
+        });
+        let Some((outgoing, ident, tuple, wants, deadline)) = taken else { return false };
+        self.schedule(key.index, deadline);
+        if wants {
+            self.enqueue_transmit(key);
+        }
+        let Some(outgoing) = outgoing else { return false };
+        let Some(socket) = self.sockets.get(key) else { return true };
+        let link = socket.link;
+        let mode = self.checksum_mode(link);
+        let template = IpTemplate {
+            hop_limit: outgoing.ttl,
+            traffic_class: outgoing.tos,
+            ident,
+            dont_fragment: outgoing.dont_fragment,
+            flow_label: self.flow_label(&tuple),
+            ip_options: socket.options.ip_options.as_deref().unwrap_or(&[]),
+            ..IpTemplate::new(tuple.local.ip(), tuple.remote.ip())
+        };
+        let packet = tcp::build(&template, &outgoing.hdr, outgoing.data, outgoing.gso_size, mode);
+        self.put(link, packet, out);
+        true
+    }
+
+    /// Looks the way up again, and tells the connection its path.
+    pub(super) fn refresh_way(&mut self, now: Instant, key: Key) {
+        let Some(socket) = self.sockets.get(key) else { return };
+        let Kind::Connection(conn) = &socket.kind else { return };
+        let way = self.routes.way(&self.config, conn.tuple().remote.ip());
+        let generation = self.routes.generation();
+        if let Some(socket) = self.sockets.get_mut(key) {
+            socket.route_generation = generation;
+            socket.link = Link::from(&way);
+        }
+        if let Ok(way) = way {
+            self.with_connection(now, key, |conn, cx| conn.set_path(cx, way.path));
+        }
+    }
+
+    fn send_control(&mut self, control: Control, out: &mut Vec<(InterfaceId, Packet)>) {
+        match control {
+            Control::Segment(segment) => {
+                let tuple = segment.tuple;
+                let link = Link::from(&self.routes.way(&self.config, tuple.remote.ip()));
+                let hdr = with_ports(segment.hdr, &tuple);
+                if let Some((socket, state)) = segment.uncounted {
+                    self.count_sent(&hdr, segment.why);
+                    if self.trace.on() {
+                        let what = What::Sent { header: hdr, len: 0, gso_size: 0, why: segment.why, state };
+                        self.trace.push(Record { at: self.now, socket, tuple, what });
+                    }
+                }
+                let template = IpTemplate {
+                    hop_limit: segment.ttl.unwrap_or(self.config.default_ttl),
+                    traffic_class: segment.tos,
+                    flow_label: self.flow_label(&tuple),
+                    ip_options: segment.ip_options.as_deref().unwrap_or(&[]),
+                    ..IpTemplate::new(tuple.local.ip(), tuple.remote.ip())
+                };
+                let mode = self.checksum_mode(link);
+                let packet = tcp::build(&template, &hdr, Payload::new(), 0, mode);
+                self.put(link, packet, out);
+            }
+            Control::Packet { destination, packet } => {
+                let link = Link::from(&self.routes.way(&self.config, destination));
+                self.stats.icmp_out_msgs += 1;
+                self.put(link, *packet, out);
+            }
+        }
+    }
+
+    /// Hands a packet to its interface, in the form that the interface takes.
+    fn put(&mut self, link: Link, mut packet: Packet, out: &mut Vec<(InterfaceId, Packet)>) {
+        self.stats.ip_out_requests += 1;
+        let id = match link {
+            Link::Interface(id) => id,
+            Link::Inside if self.inside.len() < INSIDE_MAX => return self.inside.push_back(packet),
+            Link::Inside => {
+                self.stats.ip_out_discards += 1;
+                return self.record_drop(None, None, DropReason::QueueFull, None);
+            }
+            Link::Nowhere => {
+                self.stats.ip_out_no_routes += 1;
+                return self.record_drop(None, None, DropReason::NoRoute, None);
+            }
+        };
+        let Some(interface) = self.routes.interface(id).filter(|i| i.up) else {
+            self.stats.ip_out_discards += 1;
+            return self.record_drop(None, None, DropReason::NoRoute, None);
+        };
+        let mtu = usize::from(interface.mtu);
+        if packet.len() <= mtu || (packet.gso_size != 0 && packet.len() as u32 <= interface.gso_max) {
+            out.push((id, packet));
+        } else if packet.gso_size != 0 {
+            let mode =
+                if interface.checksum_offload { ChecksumMode::Partial } else { ChecksumMode::Complete };
+            out.extend(gso::segment(packet, mode).map(|segment| (id, segment)));
+        } else {
+            gso::complete_checksum(&mut packet);
+            self.ident = self.ident.wrapping_add(1);
+            match fragments(&packet, mtu, self.ident) {
+                Some(all) => out.extend(all.into_iter().map(|fragment| (id, fragment))),
+                None => self.stats.ip_out_discards += 1,
+            }
+        }
+    }
+
+    fn checksum_mode(&self, link: Link) -> ChecksumMode {
+        match link {
+            Link::Interface(id) if !self.routes.interface(id).is_some_and(|i| i.checksum_offload) => {
+                ChecksumMode::Complete
+            }
+            _ => ChecksumMode::Partial,
+        }
+    }
+
+    /// A label for the flow, not to be guessed (RFC 6437 3); 0 for IPv4.
+    fn flow_label(&self, tuple: &Tuple) -> u32 {
+        if tuple.local.is_ipv4() {
+            return 0;
+        }
+        (self.hash.of(TupleKey::new(tuple).as_bytes()) >> 17) as u32 & 0xf_ffff
+    }
+
+    fn count_sent(&mut self, hdr: &Header, why: Why) {
+        if why.is_retransmission() {
+            self.stats.retrans_segs += 1;
+        } else {
+            self.stats.out_segs += 1;
+        }
+        if hdr.flags.contains(tcp::Flags::RST) {
+            self.stats.out_rsts += 1;
+        }
+    }
+
+    /// Bytes of text that fit into one super-segment of a connection's link; 0: one segment.
+    fn max_text(&self, key: Key) -> u32 {
+        let interface = match self.sockets.get(key).map(|s| s.link) {
+            Some(Link::Interface(id)) => self.routes.interface(id),
+            _ => None,
+        };
+        interface
+            .map_or(0, |i| if i.gso_max > u32::from(i.mtu) { i.gso_max.min(65_535) - HEADERS_MAX } else { 0 })
+    }
+}
+
+fn with_ports(mut hdr: Header, tuple: &Tuple) -> Header {
+    hdr.src_port = tuple.local.port();
+    hdr.dst_port = tuple.remote.port();
+    hdr
+}
+
+/// Cuts a packet that may be fragmented (RFC 791 3.2, RFC 8200 4.5); `None` if it may not be.
+fn fragments(packet: &Packet, mtu: usize, ident: u32) -> Option<Vec<Packet>> {
+    let bytes = packet.to_vec();
+    let ipv6 = *bytes.first()? >> 4 == 6;
+    let header_len = if ipv6 { 40 } else { usize::from(bytes[0] & 0x0f) * 4 };
+    let room = mtu.checked_sub(header_len + if ipv6 { 8 } else { 0 })? & !7;
+    if room == 0 || (!ipv6 && bytes[6] & 0x40 != 0) {
+        return None;
+    }
+    let (header, body) = bytes.split_at(header_len);
+    let mut out = Vec::new();
+    for (i, chunk) in body.chunks(room).enumerate() {
+        let at = i * room;
+        let more = at + chunk.len() < body.len();
+        let mut fragment = header.to_vec();
+        if ipv6 {
+            fragment[4..6].copy_from_slice(&((chunk.len() + 8) as u16).to_be_bytes());
+            let next = core::mem::replace(&mut fragment[6], 44);
+            fragment.extend_from_slice(&[next, 0]);
+            fragment.extend_from_slice(&(at as u16 | u16::from(more)).to_be_bytes());
+            fragment.extend_from_slice(&ident.to_be_bytes());
+        } else {
+            fragment[2..4].copy_from_slice(&((header_len + chunk.len()) as u16).to_be_bytes());
+            fragment[4..6].copy_from_slice(&(ident as u16).to_be_bytes());
+            let place = (at / 8) as u16 | if more { 0x2000 } else { 0 };
+            fragment[6..8].copy_from_slice(&place.to_be_bytes());
+            fragment[10..12].fill(0);
+            let sum = crate::wire::checksum::checksum(&fragment);
+            fragment[10..12].copy_from_slice(&sum.to_be_bytes());
+        }
+        fragment.extend_from_slice(chunk);
+        out.push(Packet::from_bytes(fragment.into()));
+    }
+    Some(out)
+}

@@ -1,0 +1,606 @@
+//! The passive side of the handshake: LISTEN (RFC 9293 3.10.7.2), SYN-RECEIVED as a small entry
+//! (3.10.7.4), SYN cookies, and the step into the accept queue.
+
+use super::*;
+use crate::config::{AcceptFilter, Profile, SynCookies};
+use crate::tcp::open::{announced_mss, choose_window_scale, default_mss, initial_capacity, initial_window};
+use crate::tcp::{HalfOpen, Why};
+use crate::time::Duration;
+use crate::trace::{DropReason, Record, What};
+use crate::wire::ip::SourceRoute;
+use crate::wire::tcp::{Flags, Header};
+use cookie::CookieOptions;
+use input::{Arrival, timestamps, with_route};
+use syn::{BUCKET_LIMIT, SynEntry, SynFlags};
+
+/// How long after the last cookie an ACK without an entry may be the answer to one.
+const COOKIE_LIFE: Duration = Duration::from_secs(128);
+
+impl Stack {
+    /// RFC 9293 3.10.7.2. `after`: the ISS has to be later than this (a TIME-WAIT was taken over).
+    pub(super) fn arrive_listening(
+        &mut self,
+        now: Instant,
+        listener: Key,
+        arrival: Arrival,
+        after: Option<SeqNum>,
+    ) {
+        let (tuple, hdr) = (arrival.tuple, arrival.seg.hdr);
+        let min_ttl = self.sockets.get(listener).map_or(0, |s| s.options.min_ttl);
+        if arrival.seg.ttl < min_ttl {
+            self.stats.tcp_min_ttl_drop += 1;
+            return self.record_drop(Some(listener), Some(tuple), DropReason::LowTtl, Some(hdr.seq));
+        }
+        if self.trace.on() {
+            self.trace_received(Some(listener), &tuple, &arrival.seg, State::Listen);
+        }
+        if hdr.flags.contains(Flags::RST) {
+            // First: an incoming RST is ignored.
+            return self.record_drop(Some(listener), Some(tuple), DropReason::BadRst, Some(hdr.seq));
+        }
+        if hdr.flags.contains(Flags::ACK) {
+            // Second: any acknowledgment is bad, unless it answers a cookie.
+            return self.on_ack_without_entry(now, listener, arrival);
+        }
+        if !hdr.flags.contains(Flags::SYN) || tuple.local == tuple.remote {
+            // Fourth: anything else is dropped; so is LAND.
+            return self.record_drop(Some(listener), Some(tuple), DropReason::WrongState, Some(hdr.seq));
+        }
+        self.on_syn(now, listener, &arrival, after);
+    }
+
+    /// Third: a SYN. Text and FIN on it are not kept; the peer sends them again (3.10.7.2).
+    fn on_syn(&mut self, now: Instant, listener: Key, arrival: &Arrival, after: Option<SeqNum>) {
+        let (tuple, hdr) = (arrival.tuple, arrival.seg.hdr);
+        let freebsd = self.config.profile == Profile::FreeBsd;
+        let Some((listening, options)) = self.listener_mut(listener) else { return };
+        if listening.is_full() && !freebsd {
+            return self.overflow(now, listener, &tuple, hdr.seq);
+        }
+        let Some((listening, _)) = self.listener_ref(listener) else { return };
+        let full = listening.syn_queue_is_full(&self.config)
+            || (!freebsd && self.half_open.len() >= self.config.syncache_limit as usize);
+        let cookie = match self.config.syncookies {
+            SynCookies::Always => true,
+            SynCookies::WhenFull => full && after.is_none(),
+            SynCookies::Off => false,
+        };
+        if full && !cookie {
+            self.stats.tcp_req_q_full_drop += 1;
+            self.stats.listen_drops += 1;
+            return self.record_drop(Some(listener), Some(tuple), DropReason::SynQueueFull, Some(hdr.seq));
+        }
+        let Some(mut half) = self.answer_of(now, arrival, &options, after) else {
+            return self.record_drop(Some(listener), Some(tuple), DropReason::NoRoute, Some(hdr.seq));
+        };
+        if cookie {
+            if full {
+                self.stats.tcp_req_q_full_do_cookies += 1;
+            }
+            return self.send_cookie(now, listener, &mut half);
+        }
+        if freebsd {
+            if self.config.syncookies != SynCookies::Off {
+                // What is evicted can still come back.
+                half.iss = self.cookies.make(now, &tuple, half.irs, half.peer_mss);
+                self.note_cookie(now, listener);
+            }
+            self.make_room(arrival.hash);
+        }
+        self.insert_half_open(now, listener, &half, arrival);
+        self.send_syn_ack(now, listener, &half, None, arrival.route.as_ref());
+    }
+
+    fn insert_half_open(&mut self, now: Instant, listener: Key, half: &HalfOpen, arrival: &Arrival) {
+        let first = now + self.config.rto_initial;
+        let index = self.half_open.insert(&self.hash, SynEntry::new(half, listener), first);
+        if let Some(route) = arrival.route {
+            self.half_open.set_route(index, route);
+        }
+        if let Some((listening, _)) = self.listener_mut(listener) {
+            listening.half_open += 1;
+        }
+        if self.trace.on() {
+            let why = crate::tcp::state::Event::RcvSyn;
+            let what = What::State { from: State::Listen, to: State::SynReceived, why };
+            self.trace.push(Record { at: now, socket: Some(id_of(listener)), tuple: half.tuple, what });
+        }
+    }
+
+    /// What our SYN-ACK agrees to.
+    fn answer_of(
+        &self,
+        now: Instant,
+        arrival: &Arrival,
+        options: &Options,
+        after: Option<SeqNum>,
+    ) -> Option<HalfOpen> {
+        let (tuple, hdr) = (arrival.tuple, &arrival.seg.hdr);
+        let ipv6 = tuple.local.is_ipv6();
+        let way = self.routes.way(&self.config, tuple.remote.ip()).ok()?;
+        let mut iss = self.secrets.iss(now, &tuple);
+        if let Some(after) = after.filter(|after| !iss.gt(*after)) {
+            iss = after;
+        }
+        let advmss = announced_mss(way.path.mtu, ipv6, options.maxseg);
+        let scales = hdr.options.window_scale.filter(|_| self.config.window_scaling);
+        Some(HalfOpen {
+            tuple,
+            irs: hdr.seq,
+            iss,
+            window: hdr.window,
+            our_window: initial_window(initial_capacity(&self.config, options), advmss),
+            peer_mss: hdr.options.mss.filter(|&mss| mss > 0).unwrap_or(default_mss(ipv6)),
+            window_scale: scales.map(|theirs| (theirs.min(14), choose_window_scale(&self.config, options))),
+            sack: hdr.options.sack_permitted && self.config.sack,
+            ts_recent: hdr.options.timestamps.filter(|_| self.config.timestamps).map(|ts| ts.val),
+            ts_offset: self.secrets.ts_offset(&tuple),
+            retransmits: 0,
+            sent_at: now,
+            tos: arrival.seg.tos,
+        })
+    }
+
+    /// FreeBSD's syncache: a full bucket gives up its oldest entry, a full cache the oldest near by.
+    fn make_room(&mut self, hash: u64) {
+        let full = self.half_open.len() >= self.config.syncache_limit as usize;
+        if full || self.half_open.bucket_len(hash) >= BUCKET_LIMIT {
+            if let Some(oldest) = self.half_open.oldest(hash) {
+                self.stats.tcp_req_q_full_drop += 1;
+                self.drop_half_open(oldest);
+            }
+        }
+    }
+
+    fn send_cookie(&mut self, now: Instant, listener: Key, half: &mut HalfOpen) {
+        half.iss = self.cookies.make(now, &half.tuple, half.irs, half.peer_mss);
+        let kept = CookieOptions {
+            window_scale: half.window_scale.map(|(theirs, _)| theirs),
+            sack: half.sack,
+            ecn: false,
+        };
+        let stamp = half.ts_recent.map(|_| kept.encode(now.as_millis() as u32).wrapping_add(half.ts_offset));
+        if stamp.is_none() {
+            // Nothing would bring them back: not agreed.
+            half.window_scale = None;
+            half.sack = false;
+        }
+        self.note_cookie(now, listener);
+        self.stats.syncookies_sent += 1;
+        self.send_syn_ack(now, listener, half, stamp, None);
+    }
+
+    fn note_cookie(&mut self, now: Instant, listener: Key) {
+        if let Some((listening, _)) = self.listener_mut(listener) {
+            listening.cookies_at = Some(now);
+        }
+    }
+
+    /// `<SEQ=ISS><ACK=RCV.NXT><CTL=SYN,ACK>`; `stamp` is the TSval where it is not the clock's.
+    fn send_syn_ack(
+        &mut self,
+        now: Instant,
+        listener: Key,
+        half: &HalfOpen,
+        stamp: Option<u32>,
+        route: Option<&SourceRoute>,
+    ) {
+        let Some((_, options)) = self.listener_ref(listener) else { return };
+        let options = Arc::clone(options);
+        let tuple = half.tuple;
+        let Ok(way) = self.routes.way(&self.config, tuple.remote.ip()) else { return };
+        let mut hdr = Header {
+            seq: half.iss,
+            ack: half.irs + 1,
+            flags: Flags::SYN | Flags::ACK,
+            window: half.our_window,
+            ..Header::default()
+        };
+        hdr.options.mss = Some(announced_mss(way.path.mtu, tuple.local.is_ipv6(), options.maxseg));
+        hdr.options.window_scale = half.window_scale.map(|(_, ours)| ours);
+        hdr.options.sack_permitted = half.sack;
+        hdr.options.timestamps = half.ts_recent.map(|ecr| {
+            let mut ts = timestamps(now, half.ts_offset, ecr);
+            ts.val = stamp.unwrap_or(ts.val);
+            ts
+        });
+        let route = route.and_then(|route| with_route(&options, route).ip_options);
+        self.push_control(Control::segment(tuple, hdr, Why::SynAck).for_listener(listener, &options, route));
+    }
+
+    /// An ACK to a listener: the answer to a cookie, or bad.
+    fn on_ack_without_entry(&mut self, now: Instant, listener: Key, arrival: Arrival) {
+        let (tuple, hdr, len) = (arrival.tuple, arrival.seg.hdr, arrival.seg.seg_len());
+        let Some((listening, options)) = self.listener_ref(listener) else { return };
+        let options = Arc::clone(options);
+        let recent = listening.cookies_at.is_some_and(|at| now.since(at) <= COOKIE_LIFE);
+        if !recent || hdr.flags.contains(Flags::SYN) {
+            self.record_drop(Some(listener), Some(tuple), DropReason::BadAck, Some(hdr.seq));
+            return self.reset(now, &tuple, &hdr, len);
+        }
+        let (irs, iss) = (hdr.seq - 1, hdr.ack - 1);
+        let Some(mss) = self.cookies.check(now, &tuple, irs, iss) else {
+            self.stats.syncookies_failed += 1;
+            self.record_drop(Some(listener), Some(tuple), DropReason::BadCookie, Some(hdr.seq));
+            return self.reset(now, &tuple, &hdr, len);
+        };
+        self.stats.syncookies_recv += 1;
+        let Ok(way) = self.routes.way(&self.config, tuple.remote.ip()) else { return };
+        let ts_offset = self.secrets.ts_offset(&tuple);
+        let echoed = hdr.options.timestamps.filter(|_| self.config.timestamps);
+        let kept = echoed.map(|ts| CookieOptions::decode(ts.ecr.wrapping_sub(ts_offset))).unwrap_or_default();
+        let advmss = announced_mss(way.path.mtu, tuple.local.is_ipv6(), options.maxseg);
+        let ours = choose_window_scale(&self.config, &options);
+        let half = HalfOpen {
+            tuple,
+            irs,
+            iss,
+            window: hdr.window,
+            our_window: initial_window(initial_capacity(&self.config, &options), advmss),
+            peer_mss: mss,
+            window_scale: kept
+                .window_scale
+                .filter(|_| self.config.window_scaling)
+                .map(|theirs| (theirs, ours)),
+            sack: kept.sack && self.config.sack,
+            ts_recent: echoed.map(|ts| ts.val),
+            ts_offset,
+            retransmits: 0,
+            sent_at: Instant::ZERO,
+            tos: arrival.seg.tos,
+        };
+        if self.listener_ref(listener).is_some_and(|(listening, _)| listening.is_full()) {
+            return self.overflow(now, listener, &tuple, hdr.seq);
+        }
+        let route = arrival.route;
+        self.establish(now, listener, &half, route, arrival.seg);
+    }
+
+    /// RFC 9293 3.10.7.4 for SYN-RECEIVED, in its order.
+    pub(super) fn arrive_half_open(&mut self, now: Instant, index: u32, arrival: Arrival) {
+        let (tuple, hdr) = (arrival.tuple, arrival.seg.hdr);
+        let Some(entry) = self.half_open.get_mut(index) else { return };
+        let (listener, half) = (entry.listener, entry.half_open());
+        if self.trace.on() {
+            self.trace_received(Some(listener), &tuple, &arrival.seg, State::SynReceived);
+        }
+        let flags = hdr.flags;
+        let rcv_nxt = half.irs + 1;
+        if flags & (Flags::SYN | Flags::ACK | Flags::RST) == Flags::SYN && hdr.seq == half.irs {
+            return self.on_duplicate_syn(now, index, &hdr);
+        }
+        let old_stamp = match (half.ts_recent, hdr.options.timestamps) {
+            (Some(recent), Some(ts)) => timewait::older(ts.val, recent),
+            _ => false,
+        };
+        // First: the sequence number, and before it PAWS (RFC 7323 5.3).
+        let window = u32::from(half.our_window);
+        let end = hdr.seq + arrival.seg.seg_len();
+        let in_window = hdr.seq == rcv_nxt
+            || hdr.seq.within(rcv_nxt, window)
+            || (end.gt(rcv_nxt) && hdr.seq.lt(rcv_nxt + window));
+        if (old_stamp && !flags.contains(Flags::RST)) || !in_window {
+            let reason = if old_stamp { DropReason::Paws } else { DropReason::OutOfWindow };
+            if old_stamp {
+                self.stats.paws_estab_rejected += 1;
+            }
+            self.record_drop(Some(listener), Some(tuple), reason, Some(hdr.seq));
+            if !flags.contains(Flags::RST) {
+                self.challenge_half_open(now, index, &half);
+            }
+            return;
+        }
+        // Second: RST, exact or not (RFC 5961 3.2).
+        if flags.contains(Flags::RST) {
+            if hdr.seq == rcv_nxt {
+                self.stats.attempt_fails += 1;
+                return self.drop_half_open(index);
+            }
+            self.record_drop(Some(listener), Some(tuple), DropReason::BadRst, Some(hdr.seq));
+            return self.challenge_half_open(now, index, &half);
+        }
+        // Fourth: another SYN (RFC 5961 4.2).
+        if flags.contains(Flags::SYN) {
+            self.stats.tcp_syn_challenge += 1;
+            self.record_drop(Some(listener), Some(tuple), DropReason::Challenged, Some(hdr.seq));
+            return self.challenge_half_open(now, index, &half);
+        }
+        // Fifth: the ACK.
+        if !flags.contains(Flags::ACK) {
+            return self.record_drop(Some(listener), Some(tuple), DropReason::NoAck, Some(hdr.seq));
+        }
+        if hdr.ack != half.iss + 1 {
+            self.record_drop(Some(listener), Some(tuple), DropReason::BadAck, Some(hdr.seq));
+            return self.reset(now, &tuple, &hdr, arrival.seg.seg_len());
+        }
+        self.complete(now, index, &half, arrival);
+    }
+
+    /// The SYN again: so is its answer (within a rate), with the younger timestamp.
+    fn on_duplicate_syn(&mut self, now: Instant, index: u32, hdr: &Header) {
+        let config = &self.config;
+        let Some(entry) = self.half_open.get_mut(index) else { return };
+        if let (Some(recent), Some(ts)) = (entry.ts_recent(), hdr.options.timestamps) {
+            if timewait::older(recent, ts.val) {
+                entry.set_ts_recent(ts.val);
+            }
+        }
+        if !entry.may_ack(config, now) {
+            self.stats.tcp_ack_skipped += 1;
+            return;
+        }
+        self.resend_syn_ack(now, index);
+        self.half_open.rearm(now, index, self.config.rto_initial, self.config.rto_max);
+    }
+
+    fn resend_syn_ack(&mut self, now: Instant, index: u32) {
+        let Some(entry) = self.half_open.get_mut(index) else { return };
+        entry.retransmits = entry.retransmits.saturating_add(1);
+        let (listener, half) = (entry.listener, entry.half_open());
+        let route = self.half_open.route(index).copied();
+        self.send_syn_ack(now, listener, &half, None, route.as_ref());
+    }
+
+    /// `<SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>`, not too often.
+    fn challenge_half_open(&mut self, now: Instant, index: u32, half: &HalfOpen) {
+        let config = &self.config;
+        if !self.half_open.get_mut(index).is_some_and(|entry| entry.may_ack(config, now)) {
+            self.stats.tcp_ack_skipped += 1;
+            return;
+        }
+        self.stats.tcp_challenge_ack += 1;
+        let scale = half.window_scale.map_or(0, |(_, ours)| ours);
+        let mut hdr = Header {
+            seq: half.iss + 1,
+            ack: half.irs + 1,
+            flags: Flags::ACK,
+            window: half.our_window >> scale,
+            ..Header::default()
+        };
+        hdr.options.timestamps = half.ts_recent.map(|ecr| timestamps(now, half.ts_offset, ecr));
+        self.push_control(Control::segment(half.tuple, hdr, Why::ChallengeAck));
+    }
+
+    /// The completing ACK: into the accept queue, if there is room and nothing defers it.
+    fn complete(&mut self, now: Instant, index: u32, half: &HalfOpen, arrival: Arrival) {
+        let Some(entry) = self.half_open.get_mut(index) else { return };
+        let listener = entry.listener;
+        let hdr = arrival.seg.hdr;
+        let Some(socket) = self.sockets.get(listener) else { return self.drop_half_open(index) };
+        let Kind::Listener(listening) = &socket.kind else { return self.drop_half_open(index) };
+        // TCP_DEFER_ACCEPT: a bare ACK is not enough, until the time is over.
+        let defer = defer_retransmits(socket.options.defer_accept);
+        if entry.timeouts < defer && arrival.seg.seg_len() == 0 {
+            entry.flags.insert(SynFlags::ACKED);
+            return;
+        }
+        if listening.is_full() {
+            if !self.config.abort_on_overflow {
+                entry.flags.insert(SynFlags::ACKED);
+                return self.overflow(now, listener, &half.tuple, hdr.seq);
+            }
+            self.overflow(now, listener, &half.tuple, hdr.seq);
+            self.stats.tcp_abort_on_overflow += 1;
+            self.drop_half_open(index);
+            return self.reset(now, &half.tuple, &hdr, arrival.seg.seg_len());
+        }
+        let route = self.half_open.route(index).copied();
+        if self.establish(now, listener, half, route, arrival.seg) {
+            self.drop_half_open(index);
+        }
+    }
+
+    /// Makes the connection, hands it the segment that completes the handshake, and queues it. False if
+    /// there may be no more sockets: the peer's next segment tries again.
+    fn establish(
+        &mut self,
+        now: Instant,
+        listener: Key,
+        half: &HalfOpen,
+        route: Option<SourceRoute>,
+        seg: crate::tcp::Segment,
+    ) -> bool {
+        let tuple = half.tuple;
+        let Some(socket) = self.sockets.get(listener) else { return false };
+        let Some(held) = socket.binding else { return false };
+        let options = match &route {
+            Some(route) => Arc::new(with_route(&socket.options, route)),
+            None => Arc::clone(&socket.options),
+        };
+        let Ok(way) = self.routes.way(&self.config, tuple.remote.ip()) else { return false };
+        let filter = options.accept_filter;
+        let waits =
+            if filter == AcceptFilter::None { SocketFlags::IN_ACCEPT_QUEUE } else { SocketFlags::FILTERED };
+        let family = socket.flags & SocketFlags::IPV6;
+        let Ok(key) = self.insert_socket(Kind::Fresh, Arc::clone(&options), waits | family) else {
+            self.stats.listen_drops += 1;
+            self.record_drop(Some(listener), Some(tuple), DropReason::NoMemory, None);
+            return false;
+        };
+        let binding = Binding {
+            addr: tuple.local.ip(),
+            port: held.port,
+            flags: held.flags - (BindFlags::LISTENING | BindFlags::EXPLICIT | BindFlags::AUTO),
+            device: held.device,
+        };
+        self.ports.hold(binding);
+        let generation = self.routes.generation();
+        let Stack { config, stats, trace, rng, sockets, .. } = &mut *self;
+        let mut cx = Cx { now, config, stats, trace, rng, id: id_of(key) };
+        let mut conn = Box::new(Connection::open_passive(&mut cx, half, options, way.path));
+        let outcome = conn.on_segment(&mut cx, seg);
+        if let Some(socket) = sockets.get_mut(key) {
+            socket.kind = Kind::Connection(conn);
+            socket.binding = Some(binding);
+            socket.parent = Some(listener);
+            socket.route_generation = generation;
+            socket.link = output::Link::from(&Ok(way));
+        }
+        self.enter_demux(key, &tuple);
+        self.queue_child(listener, key, filter);
+        self.settle(now, key, outcome);
+        true
+    }
+
+    fn queue_child(&mut self, listener: Key, key: Key, filter: AcceptFilter) {
+        let Some((listening, _)) = self.listener_mut(listener) else { return };
+        if filter == AcceptFilter::None {
+            listening.push(id_of(key));
+            return self.raise(listener, Ready::IN);
+        }
+        let oldest = if listening.filter_is_full() { listening.filtered.pop_front() } else { None };
+        if let Some((listening, _)) = self.listener_mut(listener) {
+            listening.filtered.push_back(key);
+        }
+        if let Some(oldest) = oldest {
+            self.stats.listen_overflows += 1;
+            self.kill_child(self.now, oldest);
+        }
+    }
+
+    /// A connection that an accept filter holds got a segment: may it pass now?
+    pub(super) fn apply_accept_filter(&mut self, key: Key) {
+        let Some(socket) = self.sockets.get(key) else { return };
+        let Kind::Connection(conn) = &socket.kind else { return };
+        let Some(listener) = socket.parent else { return };
+        let passes = conn.fin_received()
+            || match socket.options.accept_filter {
+                AcceptFilter::None => true,
+                AcceptFilter::Data => conn.readable() > 0,
+                AcceptFilter::Http => {
+                    let mut head = [0; 2_048];
+                    let n = conn.peek(0, &mut head);
+                    is_http_ready(&head[..n], n == head.len())
+                }
+            };
+        if !passes {
+            return;
+        }
+        self.leave_filter(key);
+        if let Some(socket) = self.sockets.get_mut(key) {
+            socket.flags.remove(SocketFlags::FILTERED);
+            socket.flags.insert(SocketFlags::IN_ACCEPT_QUEUE);
+        }
+        if let Some((listening, _)) = self.listener_mut(listener) {
+            listening.push(id_of(key));
+        }
+        self.raise(listener, Ready::IN);
+    }
+
+    /// Takes a connection off the list of those that an accept filter holds.
+    pub(super) fn leave_filter(&mut self, key: Key) {
+        let parent = self.sockets.get(key).and_then(|socket| socket.parent);
+        if let Some((listening, _)) = parent.and_then(|listener| self.listener_mut(listener)) {
+            listening.filtered.retain(|held| *held != key);
+        }
+    }
+
+    /// A connection that nobody accepted ends with a RST (RFC 9293 3.10.5).
+    pub(super) fn kill_child(&mut self, now: Instant, key: Key) {
+        if let Some(socket) = self.sockets.get_mut(key) {
+            socket.flags.remove(SocketFlags::FILTERED | SocketFlags::IN_ACCEPT_QUEUE);
+            socket.parent = None;
+        }
+        let outcome = self.with_connection(now, key, |conn, cx| conn.abort(cx));
+        if let Some(outcome) = outcome {
+            self.settle(now, key, outcome);
+        }
+        self.remove_socket(key);
+    }
+
+    /// An accept queue has no room: counted, and recorded once in a while.
+    fn overflow(&mut self, now: Instant, listener: Key, tuple: &Tuple, seq: SeqNum) {
+        self.stats.listen_overflows += 1;
+        self.stats.listen_drops += 1;
+        let due = self.listener_mut(listener).is_some_and(|(listening, _)| listening.note_overflow(now));
+        if due {
+            self.record_drop(Some(listener), Some(*tuple), DropReason::AcceptQueueFull, Some(seq));
+        }
+    }
+
+    pub(super) fn drop_half_open(&mut self, index: u32) {
+        let Some(entry) = self.half_open.remove(&self.hash, index) else { return };
+        if let Some((listening, _)) = self.listener_mut(entry.listener) {
+            listening.half_open = listening.half_open.saturating_sub(1);
+        }
+    }
+
+    /// SYN-ACK timers that are due: sent again, exponentially later, a bounded number of times; fewer while
+    /// the SYN queue is more than half full (RFC 4987 3.3).
+    pub(super) fn advance_half_open(&mut self, now: Instant) {
+        while let Some(index) = self.half_open.expired(now) {
+            let Some(entry) = self.half_open.get_mut(index) else { continue };
+            let listener = entry.listener;
+            let (acked, timeouts) = (entry.flags.contains(SynFlags::ACKED), entry.timeouts);
+            let Some(socket) = self.sockets.get(listener) else {
+                self.drop_half_open(index);
+                continue;
+            };
+            let Kind::Listener(listening) = &socket.kind else {
+                self.drop_half_open(index);
+                continue;
+            };
+            let mut max = socket.options.syncnt.unwrap_or(self.config.synack_retries);
+            if listening.half_open > listening.limit().max(8) / 2 {
+                max = max.min(2);
+            }
+            let defer = defer_retransmits(socket.options.defer_accept);
+            // Linux's syn_ack_recalc.
+            let expire = timeouts >= max && (!acked || timeouts >= defer);
+            let resend = !acked || timeouts.saturating_add(1) >= defer;
+            if expire {
+                self.stats.attempt_fails += 1;
+                self.drop_half_open(index);
+                continue;
+            }
+            if let Some(entry) = self.half_open.get_mut(index) {
+                entry.timeouts = entry.timeouts.saturating_add(1);
+            }
+            if resend {
+                self.stats.tcp_timeouts += 1;
+                self.resend_syn_ack(now, index);
+            }
+            self.half_open.rearm(now, index, self.config.rto_initial, self.config.rto_max);
+        }
+    }
+
+    pub(super) fn listener_ref(&self, key: Key) -> Option<(&Listener, &Arc<Options>)> {
+        let socket = self.sockets.get(key)?;
+        match &socket.kind {
+            Kind::Listener(listening) => Some((listening, &socket.options)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn listener_mut(&mut self, key: Key) -> Option<(&mut Listener, Arc<Options>)> {
+        let socket = self.sockets.get_mut(key)?;
+        match &mut socket.kind {
+            Kind::Listener(listening) => Some((listening, Arc::clone(&socket.options))),
+            _ => None,
+        }
+    }
+}
+
+/// Linux's secs_to_retrans: how many time-outs of 1, 2, 4 ... s cover these seconds.
+fn defer_retransmits(seconds: u32) -> u8 {
+    if seconds == 0 {
+        return 0;
+    }
+    let (mut count, mut timeout, mut period) = (1_u8, 1_u32, 1_u32);
+    while seconds > period && count < u8::MAX {
+        count += 1;
+        timeout = (timeout << 1).min(120);
+        period = period.saturating_add(timeout);
+    }
+    count
+}
+
+/// FreeBSD's accf_http: a whole request head, or something that is none.
+fn is_http_ready(head: &[u8], is_full: bool) -> bool {
+    let methods: [&[u8]; 2] = [b"GET ", b"HEAD "];
+    let could_be = methods.iter().any(|m| head.starts_with(m) || m.starts_with(head));
+    if !could_be || is_full {
+        return true;
+    }
+    head.windows(4).any(|w| w == b"\r\n\r\n") || head.windows(2).any(|w| w == b"\n\n")
+}
