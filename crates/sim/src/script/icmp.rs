@@ -125,3 +125,8 @@ pub fn numbers(kind: &str, code: Option<&str>, v6: bool) -> Option<(u8, u8)> {
     };
     Some((number, code))
 }
+
+/// The name of a type.
+pub fn name(number: u8, v6: bool) -> Option<&'static str> {
+    KINDS.iter().find(|kind| if v6 { kind.v6 } else { kind.v4 } == Some(number)).map(|kind| kind.name)
+}

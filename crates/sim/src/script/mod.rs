@@ -13,6 +13,7 @@ mod lexer;
 mod parser;
 mod print;
 pub mod python;
+pub mod run;
 pub mod shell;
 #[cfg(test)]
 mod tests;
