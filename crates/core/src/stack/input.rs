@@ -28,6 +28,7 @@ impl Stack {
         self.now = now;
         if self.routes.interface(interface).is_some_and(|i| i.up) {
             self.input(now, Some(interface), packet);
+            self.relieve(now);
         } else {
             self.stats.ip_in_discards += 1;
         }

@@ -13,6 +13,7 @@ mod input;
 mod isn;
 mod limit;
 mod listen;
+mod memory;
 mod output;
 mod passive;
 mod ports;
@@ -51,6 +52,7 @@ use fragment::Reassembler;
 use isn::Secrets;
 use limit::Limit;
 use listen::Listener;
+use memory::Memory;
 use output::{Control, Link};
 use ports::Ports;
 pub(crate) use ports::{BindFlags, Binding};
@@ -113,6 +115,8 @@ bitflags::bitflags! {
         const SHUT_WR = 1_024;
         /// `connect` has reported its success (POSIX: the next one is EISCONN).
         const CONNECT_REPORTED = 2_048;
+        /// In the queue of those that probe a zero window.
+        const PROBING = 8_192;
         /// The user set IP options: received source routes change nothing (MUST-52).
         const OWN_ROUTE = 4_096;
     }
@@ -133,6 +137,8 @@ pub(crate) struct Socket {
     pub(crate) flags: SocketFlags,
     /// The listener it came from, while it waits there.
     pub(crate) parent: Option<Key>,
+    /// Bytes in its buffers, as accounted for.
+    charged: u32,
     /// The routes' generation when the way was looked up.
     route_generation: u32,
     /// Where its packets go.
@@ -164,6 +170,7 @@ pub struct Stack {
     /// Packets to ourselves.
     inside: VecDeque<Packet>,
     reassembler: Reassembler,
+    memory: Memory,
     rst_limit: Limit,
     icmp_limit: Limit,
     /// IPv4 Identification of what may be fragmented.
@@ -195,6 +202,7 @@ impl Stack {
             routes: Routes::default(),
             default_options: Arc::new(Options::default()),
             demux: Demux::default(),
+            memory: Memory::default(),
             control: VecDeque::new(),
             tx_queue: VecDeque::new(),
             events: VecDeque::new(),
@@ -317,6 +325,7 @@ impl Stack {
         }
         self.routes.expire(now);
         self.expire_fragments(now);
+        self.relieve(now);
     }
 
     fn on_deadline(&mut self, now: Instant, key: Key) {
@@ -364,9 +373,10 @@ impl Stack {
         key: Key,
         f: impl FnOnce(&mut Connection, &mut Cx<'_>) -> R,
     ) -> Option<R> {
-        let Stack { sockets, config, stats, trace, rng, .. } = self;
+        let Stack { sockets, config, stats, trace, rng, memory, .. } = self;
         let Kind::Connection(conn) = &mut sockets.get_mut(key)?.kind else { return None };
-        let mut cx = Cx { now, config, stats, trace, rng, id: id_of(key) };
+        let pressure = memory.is_short(config);
+        let mut cx = Cx { now, config, stats, trace, rng, id: id_of(key), pressure };
         Some(f(conn, &mut cx))
     }
 
@@ -374,6 +384,7 @@ impl Stack {
     /// send, its readiness, its end.
     pub(crate) fn settle(&mut self, now: Instant, key: Key, outcome: Outcome) {
         self.now = now;
+        self.charge(key);
         let Some(socket) = self.sockets.get(key) else { return };
         let Kind::Connection(conn) = &socket.kind else { return };
         let tuple = *conn.tuple();
@@ -471,6 +482,7 @@ impl Stack {
             raised: Ready::empty(),
             flags,
             parent: None,
+            charged: 0,
             route_generation: self.routes.generation().wrapping_sub(1),
             link: Link::Nowhere,
         }))
@@ -485,6 +497,7 @@ impl Stack {
         }
         self.wheel.cancel(key.index);
         let Some(socket) = self.sockets.remove(key) else { return };
+        self.discharge(socket.charged);
         if let Some(binding) = socket.binding {
             self.ports.release(&binding);
         }

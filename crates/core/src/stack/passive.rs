@@ -246,7 +246,7 @@ impl Stack {
             ts_recent: echoed.map(|ts| ts.val),
             ts_offset,
             retransmits: 0,
-            sent_at: Instant::ZERO,
+            sent_at: Instant::NEVER,
             tos: arrival.seg.tos,
         };
         if self.listener_ref(listener).is_some_and(|(listening, _)| listening.is_full()) {
@@ -426,7 +426,7 @@ impl Stack {
         self.ports.hold(binding);
         let generation = self.routes.generation();
         let Stack { config, stats, trace, rng, sockets, .. } = &mut *self;
-        let mut cx = Cx { now, config, stats, trace, rng, id: id_of(key) };
+        let mut cx = Cx { now, config, stats, trace, rng, id: id_of(key), pressure: false };
         let mut conn = Box::new(Connection::open_passive(&mut cx, half, options, way.path));
         let outcome = conn.on_segment(&mut cx, seg);
         if let Some(socket) = sockets.get_mut(key) {

@@ -19,7 +19,7 @@ impl Connection {
             self.due.user_timeout = false;
         }
         let was_zero = self.rcv.adv == self.rcv.last_ack_sent && self.rcv.last_ack_sent != self.rcv.irs;
-        let window = self.advance_window();
+        let window = self.advance_window(cx);
         if window == 0 && !was_zero {
             cx.stats.tcp_to_zero_window_adv += 1;
         } else if window != 0 && was_zero {
@@ -55,8 +55,14 @@ impl Connection {
     }
 
     /// Takes the window to announce into effect and returns it as it stands on the wire.
-    fn advance_window(&mut self) -> u16 {
-        let window = self.rcv.select_window().min(65_535 << self.rcv.wscale);
+    fn advance_window(&mut self, cx: &Cx<'_>) -> u16 {
+        let mut window = self.rcv.select_window().min(65_535 << self.rcv.wscale);
+        if cx.pressure {
+            // The edge stays where it is, or goes no further than the least buffer.
+            let unit = 1 << self.rcv.wscale;
+            let least = self.rcv.wnd().max(cx.config.rmem[0]);
+            window = window.min(least.div_ceil(unit) * unit);
+        }
         let edge = self.rcv.nxt + window;
         if edge.gt(self.rcv.adv) {
             self.rcv.adv = edge;

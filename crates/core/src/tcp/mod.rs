@@ -71,6 +71,8 @@ pub struct Cx<'a> {
     pub rng: &'a mut Rng,
     /// The connection's name in records.
     pub id: SocketId,
+    /// Memory for buffers is short: nobody gets more than the least buffer.
+    pub pressure: bool,
 }
 
 /// One TCP connection from SYN-SENT or SYN-RECEIVED on (RFC 9293's transmission control block).
@@ -275,6 +277,16 @@ impl Connection {
     /// Traffic class of the last segment received (MAY-9).
     pub fn received_tos(&self) -> u8 {
         self.rcv_tos
+    }
+
+    /// Bytes in its buffers, as the stack accounts for them.
+    pub fn buffered(&self) -> u32 {
+        (self.snd.buf.len() + self.rcv.buf.len() + self.rcv.buf.ooo_memory()) as u32
+    }
+
+    /// Whether it holds data behind a window of zero.
+    pub fn is_probing(&self) -> bool {
+        self.persisting
     }
 
     /// Heap and buffered bytes held for this connection, not counting itself.

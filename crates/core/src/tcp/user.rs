@@ -19,9 +19,18 @@ impl Connection {
         (self.snd.capacity as usize).saturating_sub(self.snd.buf.len())
     }
 
+    /// The same, under pressure no more than up to the least buffer: what is acknowledged makes room again.
+    fn room_now(&self, cx: &Cx<'_>) -> usize {
+        let room = self.send_room();
+        if !cx.pressure {
+            return room;
+        }
+        room.min((cx.config.wmem[0] as usize).saturating_sub(self.snd.buf.len()))
+    }
+
     /// Copies as much of `data` as fits into the TX buffer; returns how much.
-    pub fn write(&mut self, _cx: &mut Cx<'_>, data: &[u8]) -> usize {
-        let n = data.len().min(self.send_room());
+    pub fn write(&mut self, cx: &mut Cx<'_>, data: &[u8]) -> usize {
+        let n = data.len().min(self.room_now(cx));
         if n > 0 {
             self.snd.buf.write(&data[..n]);
             self.due.output = true;
@@ -30,8 +39,8 @@ impl Connection {
     }
 
     /// Hands `data` over without copying, as far as it fits; returns how much was taken.
-    pub fn push(&mut self, _cx: &mut Cx<'_>, mut data: Bytes) -> usize {
-        let n = data.len().min(self.send_room());
+    pub fn push(&mut self, cx: &mut Cx<'_>, mut data: Bytes) -> usize {
+        let n = data.len().min(self.room_now(cx));
         if n > 0 {
             data.truncate(n);
             self.snd.buf.push(data);

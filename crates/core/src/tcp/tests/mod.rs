@@ -44,6 +44,7 @@ macro_rules! cx {
             trace: &mut $h.trace,
             rng: &mut $h.rng,
             id: SocketId::from_u64(1),
+            pressure: false,
         }
     };
 }
@@ -108,6 +109,7 @@ impl Host {
             trace: &mut trace,
             rng: &mut rng,
             id: SocketId::from_u64(1),
+            pressure: false,
         };
         let conn = open(&mut cx, Arc::new(options));
         Host {
