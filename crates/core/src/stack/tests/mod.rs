@@ -1,7 +1,13 @@
 //! Requirements of many connections, shown with one stack and a scripted peer, or with two stacks.
 
+mod handshake;
 mod harness;
+mod icmp;
+mod ip;
+mod listener;
 mod ports;
+mod routes;
 mod security;
 mod sizes;
+mod teardown;
 mod timewait;

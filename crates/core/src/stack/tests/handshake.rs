@@ -1,0 +1,268 @@
+//! The passive side of the handshake, segment by segment.
+
+use super::harness::{A, B, Net, Seg, addr};
+use crate::config::{AcceptFilter, Options, Profile};
+use crate::errno::Errno;
+use crate::stack::key_of;
+use crate::tcp::{SeqNum, State};
+use crate::time::Duration;
+use crate::wire::tcp::Flags;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+/// SYN, SYN-ACK, ACK with the numbers of RFC 9293 figure 6, over IPv4 and IPv6.
+/// Shows: rfc9293-s3.5-a, rfc9293-MUST-67
+#[test]
+fn three_ways() {
+    for (from, mss) in [(addr("10.0.0.2:4000"), 1_460), (addr("[fd00::2]:4000"), 1_440)] {
+        let mut net = Net::new();
+        let listener = net.listen(80, 8);
+        net.inject(&Seg::syn(100).from(from).to(80).mss(1_460));
+        let answer = net.one();
+        assert_eq!((answer.hdr.flags, answer.hdr.ack), (Flags::SYN | Flags::ACK, SeqNum(101)));
+        assert_eq!(answer.hdr.options.mss, Some(mss));
+        assert_eq!(net.stack.accept_socket(listener), Err(Errno::EAGAIN));
+        net.inject(&Seg::ack(101, answer.hdr.seq.0 + 1).from(from).to(80));
+        let child = net.stack.accept_socket(listener).unwrap();
+        assert_eq!(net.state(child), State::Established);
+        assert_eq!(net.stack.connection(child).unwrap().tuple().remote, from);
+        net.nothing();
+    }
+}
+
+/// Options are agreed only if both offer them, and the SYN-ACK echoes the SYN's timestamp.
+/// Shows: rfc7323-s2.2-a, rfc7323-s3.2-a, rfc7323-s3.2-d, rfc7323-s2.3-a
+#[test]
+fn the_answer_offers_what_was_offered() {
+    let mut net = Net::new();
+    net.listen(80, 8);
+    net.inject(&Seg::syn(100));
+    let plain = net.one().hdr.options;
+    assert_eq!((plain.window_scale, plain.sack_permitted, plain.timestamps), (None, false, None));
+    net.inject(&Seg::syn(100).from(addr("10.0.0.2:4001")).scale(15).sack().ts(77, 0));
+    let full = net.one().hdr.options;
+    assert!(full.window_scale.is_some() && full.sack_permitted);
+    assert_eq!(full.timestamps.unwrap().ecr, 77);
+    let rows: Vec<_> = net.stack.half_open.rows().map(|(e, _)| e.half_open().window_scale).collect();
+    assert!(rows.contains(&Some((14, full.window_scale.unwrap()))));
+}
+
+/// Shows: rfc9293-s3.10.7.2-a
+#[test]
+fn listen_answers_each_segment_as_it_must() {
+    let mut net = Net::new();
+    net.listen(80, 8);
+    net.inject(&Seg::new(Flags::RST, 5, 0));
+    net.inject(&Seg::new(Flags::RST | Flags::ACK, 5, 9));
+    net.inject(&Seg::new(Flags::FIN, 5, 0));
+    net.inject(&Seg::new(Flags::empty(), 5, 0).data(b"x"));
+    net.nothing();
+    for flags in [Flags::ACK, Flags::SYN | Flags::ACK, Flags::FIN | Flags::ACK] {
+        net.inject(&Seg::new(flags, 5, 9));
+        let rst = net.one();
+        assert_eq!((rst.hdr.flags, rst.hdr.seq), (Flags::RST, SeqNum(9)));
+    }
+    assert_eq!(net.stack.population().half_open, 0);
+    net.inject(&Seg::syn(5));
+    assert_eq!(net.one().hdr.flags, Flags::SYN | Flags::ACK);
+}
+
+/// Text on a SYN is not acknowledged and not handed out before the handshake is complete; sent again with
+/// the last ACK it is. A FIN there is taken too.
+/// Shows: rfc9293-s3.10.7.2-b
+#[test]
+fn text_on_the_syn_waits() {
+    let mut net = Net::new();
+    let listener = net.listen(80, 8);
+    net.inject(&Seg::syn(100).data(b"early"));
+    let answer = net.one();
+    assert_eq!(answer.hdr.ack, SeqNum(101));
+    assert_eq!(net.stack.accept_socket(listener), Err(Errno::EAGAIN));
+    let next = answer.hdr.seq.0 + 1;
+    net.inject(&Seg::new(Flags::ACK | Flags::FIN, 101, next).data(b"early"));
+    let child = net.stack.accept_socket(listener).unwrap();
+    assert_eq!(net.stack.connection(child).unwrap().readable(), 5);
+    assert_eq!(net.state(child), State::CloseWait);
+    assert_eq!(net.one().hdr.ack, SeqNum(107));
+}
+
+/// An old SYN is answered, its real sender resets that, and the new SYN gets through.
+/// Shows: rfc9293-s3.5-b
+#[test]
+fn an_old_duplicate_syn_does_no_harm() {
+    let mut net = Net::new();
+    net.listen(80, 8);
+    net.inject(&Seg::syn(90));
+    assert_eq!(net.one().hdr.ack, SeqNum(91));
+    net.inject(&Seg::new(Flags::RST, 91, 0));
+    assert_eq!(net.stack.population().half_open, 0);
+    net.inject(&Seg::syn(100));
+    assert_eq!(net.one().hdr.ack, SeqNum(101));
+}
+
+/// SYN, SYN-ACK, RST leaves no slot taken, a thousand times over; one SYN without its ACK disables nothing.
+/// Shows: rfc9293-MUST-11
+#[test]
+fn neither_silence_nor_rst_disables_a_listener() {
+    let mut net = Net::new();
+    let listener = net.listen(80, 1);
+    for port in 1_000..2_000 {
+        let from = SocketAddr::new(B, port);
+        net.inject(&Seg::syn(90).from(from));
+        net.take();
+        net.inject(&Seg::new(Flags::RST, 91, 0).from(from));
+    }
+    assert_eq!(net.stack.listener(listener).unwrap().incqlen, 0);
+    net.inject(&Seg::syn(90).from(addr("10.0.0.3:1")));
+    net.take();
+    net.connect_peer(addr("10.0.0.2:9"), 80);
+    assert!(net.stack.accept_socket(listener).is_ok());
+}
+
+/// Shows: rfc9293-s3.10.7.4-d
+#[test]
+fn a_wrong_ack_is_reset() {
+    let mut net = Net::new();
+    let listener = net.listen(80, 8);
+    net.inject(&Seg::syn(100));
+    let iss = net.one().hdr.seq.0;
+    for wrong in [iss, iss.wrapping_add(2)] {
+        net.inject(&Seg::ack(101, wrong));
+        let rst = net.one();
+        assert_eq!((rst.hdr.flags, rst.hdr.seq), (Flags::RST, SeqNum(wrong)));
+        assert_eq!(net.stack.accept_socket(listener), Err(Errno::EAGAIN));
+    }
+    net.inject(&Seg::ack(101, iss + 1));
+    assert!(net.stack.accept_socket(listener).is_ok());
+}
+
+/// In SYN-RECEIVED: an exact RST frees the entry, one in the window or another SYN draws a challenge ACK,
+/// one outside is dropped.
+/// Shows: rfc5961-s3.2-a, rfc5961-s3.2-b, rfc5961-s4.2-a
+#[test]
+fn rst_and_syn_in_syn_received() {
+    let mut net = Net::new();
+    net.listen(80, 8);
+    net.inject(&Seg::syn(100));
+    let iss = net.one().hdr.seq;
+    net.inject(&Seg::new(Flags::RST, 100, 0));
+    net.nothing();
+    for (seg, after) in [(Seg::new(Flags::RST, 150, 0), 1), (Seg::syn(5_000_000), 1), (Seg::syn(300), 1)] {
+        net.advance(Duration::from_millis(501 - 500 * (1 - after)));
+        net.inject(&seg);
+        let got = net.take();
+        let ack = got.last().unwrap();
+        assert_eq!((ack.hdr.flags, ack.hdr.seq, ack.hdr.ack), (Flags::ACK, iss + 1, SeqNum(101)));
+    }
+    assert_eq!(net.stack.population().half_open, 1);
+    net.inject(&Seg::new(Flags::RST, 101, 0));
+    assert_eq!(net.stack.population().half_open, 0);
+    net.nothing();
+}
+
+/// A duplicate SYN gets the same SYN-ACK; without an answer it is sent at 1, 3, 7, 15, 31 s and given up.
+/// Shows: rfc4987-s3.3-a, rfc9293-MUST-22
+#[test]
+fn the_syn_ack_is_sent_again_a_bounded_number_of_times() {
+    let mut net = Net::new();
+    net.listen(80, 64);
+    net.inject(&Seg::syn(100));
+    let first = net.one();
+    net.inject(&Seg::syn(100));
+    assert_eq!(net.one().hdr.seq, first.hdr.seq);
+    let start = net.now;
+    let mut times = Vec::new();
+    net.advance_with(start + Duration::from_secs(200), |at, got| {
+        assert_eq!((got.hdr.flags, got.hdr.seq), (Flags::SYN | Flags::ACK, first.hdr.seq));
+        times.push(at.since(start).as_secs());
+    });
+    assert_eq!(times, [1, 3, 7, 15, 31]);
+    assert_eq!(net.stack.population().half_open, 0);
+}
+
+/// A segment with an older timestamp does not complete the handshake.
+/// Shows: rfc7323-s5.3-a
+#[test]
+fn paws_holds_in_syn_received() {
+    let mut net = Net::new();
+    let listener = net.listen(80, 8);
+    net.inject(&Seg::syn(100).ts(1_000, 0));
+    let answer = net.one();
+    let (next, ecr) = (answer.hdr.seq.0 + 1, answer.hdr.options.timestamps.unwrap().val);
+    net.inject(&Seg::ack(101, next).ts(999, ecr));
+    assert_eq!(net.stack.accept_socket(listener), Err(Errno::EAGAIN));
+    assert_eq!(net.one().hdr.flags, Flags::ACK);
+    net.inject(&Seg::ack(101, next).ts(1_000, ecr));
+    assert!(net.stack.accept_socket(listener).is_ok());
+}
+
+/// TCP_DEFER_ACCEPT: a bare ACK is not enough; data is, and so is patience.
+#[test]
+fn acceptance_can_be_deferred() {
+    let mut net = Net::new();
+    let listener = net.listen(80, 8);
+    net.stack.replace_options(
+        net.now,
+        key_of(listener),
+        Arc::new(Options { defer_accept: 3, ..Options::default() }),
+    );
+    let next = net.connect_peer(addr("10.0.0.2:1"), 80);
+    assert_eq!(net.stack.accept_socket(listener), Err(Errno::EAGAIN));
+    net.inject(&Seg::ack(1_001, next).from(addr("10.0.0.2:1")).data(b"GET"));
+    assert!(net.stack.accept_socket(listener).is_ok());
+    net.take();
+    let next = net.connect_peer(addr("10.0.0.2:2"), 80);
+    // After 1 + 2 s the SYN-ACK is sent again, and the next ACK is taken.
+    net.advance(Duration::from_secs(4));
+    net.inject(&Seg::ack(1_001, next).from(addr("10.0.0.2:2")));
+    assert!(net.stack.accept_socket(listener).is_ok());
+}
+
+/// Accept filters: nothing is handed out before there is data, or a whole request.
+#[test]
+fn accept_filters_hold_connections_back() {
+    let cases: [(AcceptFilter, &[(&[u8], bool)]); 4] = [
+        (AcceptFilter::Data, &[(b"x", true)]),
+        (AcceptFilter::Http, &[(b"GET / HTTP/1.1\r\n", false), (b"Host: a\r\n\r\n", true)]),
+        (AcceptFilter::Http, &[(b"GE", false), (b"X", true)]),
+        (AcceptFilter::Http, &[(b"SSH-2.0", true)]),
+    ];
+    for (filter, steps) in cases {
+        let mut net = Net::profile(Profile::FreeBsd);
+        let listener = net.listen(80, 8);
+        let options = Arc::new(Options { accept_filter: filter, ..Options::default() });
+        net.stack.replace_options(net.now, key_of(listener), options);
+        let next = net.connect_peer(addr("10.0.0.2:1"), 80);
+        assert_eq!(net.stack.accept_socket(listener), Err(Errno::EAGAIN));
+        assert_eq!(net.stack.listener(listener).unwrap().incqlen, 1);
+        let mut seq = 1_001;
+        for (data, passes) in steps {
+            net.inject(&Seg::ack(seq, next).from(addr("10.0.0.2:1")).data(data));
+            seq += data.len() as u32;
+            assert_eq!(net.stack.accept_socket(listener).is_ok(), *passes, "{filter:?} {data:?}");
+        }
+        assert_eq!(net.stack.listener(listener).unwrap().incqlen, 0);
+    }
+}
+
+/// Connected to itself, through a simultaneous open inside the stack.
+/// Shows: posix-connect-h, rfc9293-MUST-10
+#[test]
+fn a_socket_can_connect_to_itself() {
+    let mut net = Net::new();
+    let id = net.socket();
+    net.stack.bind_socket(id, SocketAddr::new(A, 7_000)).unwrap();
+    net.stack.connect_socket(net.now, id, SocketAddr::new(A, 7_000)).unwrap();
+    net.nothing();
+    assert_eq!(net.state(id), State::Established);
+    net.stack.operate(net.now, id, |conn, cx| (conn.write(cx, b"echo"), Default::default())).unwrap();
+    net.nothing();
+    let mut out = [0; 8];
+    let n = net.stack.operate(net.now, id, |conn, cx| (conn.read(cx, &mut out), Default::default())).unwrap();
+    assert_eq!(&out[..n], b"echo");
+    net.stack.close_socket(net.now, id).unwrap();
+    net.nothing();
+    net.advance(Duration::from_secs(61));
+    assert_eq!(net.stack.population(), Default::default());
+}
