@@ -12,6 +12,7 @@ extern crate std;
 
 pub mod config;
 pub mod errno;
+pub mod link;
 pub mod packet;
 pub mod rng;
 pub mod socket;
