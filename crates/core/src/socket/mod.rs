@@ -1,8 +1,23 @@
 //! What the Berkeley calls mean, never blocking.
 
+//!
+//! | what | where |
+//! |---|---|
+//! | arguments and results | `types` |
+//! | making, naming, opening, ending sockets | `calls`, `addr` |
+//! | bytes in and out | `data` |
+//! | options | `options` |
+//! | what a socket is ready for | `readiness` |
+
+mod addr;
+mod calls;
+mod data;
+pub mod options;
+mod readiness;
 pub mod types;
 
-pub use types::{Domain, How, Ioctl, MsgFlags, Progress, Protocol, RecvMsg, SocketType};
+pub use options::{SockOpt, SockOptName};
+pub use types::{Domain, How, Ioctl, MsgFlags, Protocol, RecvMsg, SocketType};
 
 use core::fmt;
 

@@ -171,22 +171,6 @@ pub struct RecvMsg {
     pub inq: Option<u32>,
 }
 
-/// What stands between a socket and its peer: Linux's `socket->state`, which is not TCP's.
-///
-/// It says what `connect` and `listen` may do next.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Progress {
-    /// SS_UNCONNECTED: `connect` starts an attempt.
-    #[default]
-    Unconnected,
-    /// SS_CONNECTING: an attempt is under way, or its result was not fetched by `connect` yet.
-    Connecting,
-    /// SS_CONNECTED: `connect` said 0, or `accept` made the socket.
-    Connected,
-    /// SS_DISCONNECTING: `shutdown` came between the attempt and its result.
-    Disconnecting,
-}
-
 impl fmt::Display for Domain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
