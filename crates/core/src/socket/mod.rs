@@ -8,10 +8,12 @@
 //! | bytes in and out | `data` |
 //! | options | `options` |
 //! | what a socket is ready for | `readiness` |
+//! | calls that may wait | `op` |
 
 mod addr;
 mod calls;
 mod data;
+pub mod op;
 pub mod options;
 mod readiness;
 pub mod types;
