@@ -9,10 +9,12 @@
 //! | options | `options` |
 //! | what a socket is ready for | `readiness` |
 //! | calls that may wait | `op` |
+//! | descriptors | `fd` |
 
 mod addr;
 mod calls;
 mod data;
+pub mod fd;
 pub mod op;
 pub mod options;
 mod readiness;
