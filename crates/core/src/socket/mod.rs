@@ -18,6 +18,8 @@ pub mod fd;
 pub mod op;
 pub mod options;
 mod readiness;
+#[cfg(test)]
+mod tests;
 pub mod types;
 
 pub use options::{SockOpt, SockOptName};
