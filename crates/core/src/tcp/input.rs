@@ -343,7 +343,11 @@ impl Connection {
         self.update_ts_recent(cx.now, &seg);
         let now_fin = self.trim(cx, &mut seg, fin);
         if now_fin && self.rcv.fin.is_none() {
-            self.rcv.fin = Some(seg.hdr.seq + seg.data.len() as u32);
+            let end = seg.hdr.seq + seg.data.len() as u32;
+            self.rcv.fin = Some(end);
+            if (self.rcv.nxt + self.rcv.buf.ooo_end()).gt(end) {
+                self.rcv.buf.discard_ooo(); // text behind a FIN is nobody's
+            }
         }
         if !seg.data.is_empty() {
             self.queue_text(cx, seg, out);
