@@ -2,7 +2,13 @@
 //! virtual time. Themes in files of their own.
 
 mod basics;
+mod close;
+mod handshake;
+mod kit;
+mod reset;
+mod sequence;
 mod user_timeout;
+mod wrap;
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
