@@ -341,9 +341,15 @@ impl Stack {
     /// The next event, oldest first.
     pub fn next_event(&mut self) -> Option<Event> {
         while let Some(key) = self.events.pop_front() {
-            let Some(socket) = self.sockets.get_mut(key) else { continue };
+            // Gone meanwhile: whoever waits learns it, so that closing wakes blocked callers.
+            let Some(socket) = self.sockets.get_mut(key) else {
+                return Some(Event::Ready(id_of(key), Ready::NVAL));
+            };
             socket.flags.remove(SocketFlags::EVENT_QUEUED);
             let ready = core::mem::take(&mut socket.raised) & socket.interest;
+            if socket.flags.contains(SocketFlags::ORPHAN) && socket.interest == Ready::NVAL {
+                socket.interest = Ready::empty();
+            }
             if !ready.is_empty() {
                 return Some(Event::Ready(id_of(key), ready));
             }
@@ -403,7 +409,9 @@ impl Stack {
         if flags.contains(SocketFlags::FILTERED) {
             self.apply_accept_filter(key);
         }
-        if !outcome.ready.is_empty() {
+        if flags.contains(SocketFlags::ORPHAN) {
+            self.raise(key, self.level(key)); // for SO_LINGER
+        } else if !outcome.ready.is_empty() {
             self.raise(key, outcome.ready);
         }
         if let Some(done) = outcome.done {
@@ -498,6 +506,9 @@ impl Stack {
         self.wheel.cancel(key.index);
         let Some(socket) = self.sockets.remove(key) else { return };
         self.discharge(socket.charged);
+        if !socket.interest.is_empty() && !socket.flags.contains(SocketFlags::EVENT_QUEUED) {
+            self.events.push_back(key);
+        }
         if let Some(binding) = socket.binding {
             self.ports.release(&binding);
         }

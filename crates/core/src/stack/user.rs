@@ -93,9 +93,11 @@ impl Stack {
             }
             Kind::Fresh => {}
         }
-        if self.entry(id)?.binding.is_none() {
-            let wildcard = self.wildcard(id)?;
-            self.bind_socket(id, SocketAddr::new(wildcard, 0))?;
+        let binding = self.entry(id)?.binding;
+        if binding.is_none_or(|binding| binding.port == 0) {
+            let ip = binding.map_or(self.wildcard(id)?, |binding| binding.addr);
+            self.entry_mut(id)?.binding = None;
+            self.bind_socket(id, SocketAddr::new(ip, 0))?;
         }
         let Some(binding) = self.entry(id)?.binding else { return Err(Errno::EADDRINUSE) };
         let binding = self.ports.listen(&self.config, key.index, &binding)?;
@@ -164,7 +166,7 @@ impl Stack {
             Some(binding) if !binding.addr.is_unspecified() => binding.addr,
             _ => self.routes.source(&self.config, remote.ip())?,
         };
-        let (tuple, after, binding) = match held {
+        let (tuple, after, binding) = match held.filter(|binding| binding.port != 0) {
             Some(binding) => {
                 let tuple = Tuple { local: SocketAddr::new(ip, binding.port), remote };
                 let after = self.claim_tuple(now, &tuple).ok_or(Errno::EADDRNOTAVAIL)?;
@@ -291,7 +293,10 @@ impl Stack {
         self.orphans += 1;
         let socket = self.entry_mut(id)?;
         socket.flags.insert(SocketFlags::ORPHAN);
-        socket.interest = Ready::empty();
+        if !socket.interest.is_empty() {
+            socket.interest = Ready::NVAL;
+            self.raise(key, Ready::NVAL);
+        }
         let end = |conn: &mut Connection, cx: &mut Cx<'_>| {
             if abort || crowded { conn.abort(cx) } else { conn.close(cx) }
         };
@@ -365,8 +370,15 @@ impl Stack {
 
     /// The readiness that holds now.
     pub(crate) fn level(&self, key: Key) -> Ready {
-        match self.sockets.get(key).map(|socket| &socket.kind) {
-            Some(Kind::Connection(conn)) => conn.readiness(),
+        let socket = self.sockets.get(key);
+        match socket.map(|socket| &socket.kind) {
+            Some(Kind::Connection(conn)) => match socket {
+                // Closed: HUP says that the FIN is acknowledged, which SO_LINGER waits for.
+                Some(orphan) if orphan.flags.contains(SocketFlags::ORPHAN) => {
+                    if orphan.is_closing() { Ready::empty() } else { Ready::HUP }
+                }
+                _ => conn.readiness(),
+            },
             Some(Kind::Listener(listening)) if listening.queued() > 0 => Ready::IN,
             Some(Kind::Listener(_)) => Ready::empty(),
             Some(Kind::Fresh) => Ready::OUT | Ready::HUP,
