@@ -63,7 +63,9 @@ impl Stack {
         match (kind.base(), protocol) {
             (SocketType::STREAM, Protocol::DEFAULT | Protocol::TCP) => {}
             (SocketType::STREAM, _) => return Err(Errno::EPROTONOSUPPORT),
-            (_, Protocol::TCP) if self.config.profile == Profile::Linux => return Err(Errno::EPROTONOSUPPORT),
+            (_, Protocol::TCP) if self.config.profile == Profile::Linux => {
+                return Err(Errno::EPROTONOSUPPORT);
+            }
             (_, Protocol::TCP) => return Err(Errno::EPROTOTYPE),
             _ => return Err(Errno::ESOCKTNOSUPPORT),
         }

@@ -288,7 +288,9 @@ impl Stack {
     fn recv_urgent(&mut self, id: SocketId, out: &mut [&mut [u8]], flags: MsgFlags) -> Result<Step, Errno> {
         let conn = self.connection_mut(id)?;
         let byte = match conn.take_urgent(flags.contains(MsgFlags::PEEK)) {
-            Err(Errno::EAGAIN) if conn.state() == State::Closed || conn.fin_received() || conn.is_read_shut() => {
+            Err(Errno::EAGAIN)
+                if conn.state() == State::Closed || conn.fin_received() || conn.is_read_shut() =>
+            {
                 return Ok(Step::End);
             }
             result => result?,

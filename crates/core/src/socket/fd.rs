@@ -213,7 +213,8 @@ impl FdTable {
 
     /// What `exec` does: closes every close-on-exec descriptor; the sockets to be closed.
     pub fn exec(&mut self) -> Vec<SocketId> {
-        let fds: Vec<i32> = self.open_numbers().filter(|&fd| self.slot(fd).is_ok_and(|s| s.cloexec)).collect();
+        let fds: Vec<i32> =
+            self.open_numbers().filter(|&fd| self.slot(fd).is_ok_and(|s| s.cloexec)).collect();
         fds.into_iter().filter_map(|fd| self.close(fd).ok().flatten()).collect()
     }
 

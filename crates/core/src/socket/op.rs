@@ -14,13 +14,13 @@
 
 use core::net::SocketAddr;
 
+use crate::Errno;
 use crate::config::Profile;
 use crate::packet::Payload;
 use crate::socket::data::Step;
 use crate::socket::{MsgFlags, Ready, SocketId};
 use crate::stack::Stack;
 use crate::time::{Duration, Instant};
-use crate::Errno;
 
 /// What an operation says when asked.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -31,7 +31,8 @@ impl Stack {
                 SockOpt::BindToDevice(device.map_or_else(String::new, |interface| interface.name.clone()))
             }
             SockOptName::Mtu | SockOptName::Mtu6 => {
-                let mtu = socket.connection().filter(|c| c.state() != State::Closed).ok_or(Errno::ENOTCONN)?;
+                let mtu =
+                    socket.connection().filter(|c| c.state() != State::Closed).ok_or(Errno::ENOTCONN)?;
                 let mtu = mtu.info(now, self.config()).pmtu as i32;
                 if name == SockOptName::Mtu { SockOpt::Mtu(mtu) } else { SockOpt::Mtu6(mtu) }
             }

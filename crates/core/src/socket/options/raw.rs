@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use super::{IPPROTO_IP, SOL_SOCKET, SockOpt, SockOptName, tcp_info};
+use super::{IPPROTO_IP, SockOpt, SockOptName, tcp_info};
 use crate::Errno;
 use crate::socket::{Domain, SocketId};
 use crate::stack::Stack;
@@ -199,20 +199,71 @@ fn encode(option: &SockOpt) -> Vec<u8> {
 fn to_int(option: &SockOpt) -> i32 {
     use SockOpt as O;
     match option {
-        O::Debug(on) | O::ReuseAddr(on) | O::ReusePort(on) | O::DontRoute(on) | O::Broadcast(on)
-        | O::KeepAlive(on) | O::OobInline(on) | O::AcceptConn(on) | O::RecvErr(on) | O::FreeBind(on)
-        | O::Transparent(on) | O::BindAddressNoPort(on) | O::RecvErr6(on) | O::V6Only(on)
-        | O::AutoFlowLabel(on) | O::Transparent6(on) | O::FreeBind6(on) | O::NoDelay(on) | O::Cork(on)
-        | O::QuickAck(on) | O::ThinLinearTimeouts(on) | O::ThinDupack(on) | O::Inq(on) => i32::from(*on),
-        O::Type(n) | O::SndBuf(n) | O::RcvBuf(n) | O::Priority(n) | O::RcvLowat(n) | O::SndLowat(n)
-        | O::SndBufForce(n) | O::RcvBufForce(n) | O::Protocol(n) | O::Domain(n) | O::BindToIfIndex(n)
-        | O::Tos(n) | O::Ttl(n) | O::MtuDiscover(n) | O::Mtu(n) | O::MinTtl(n) | O::UnicastHops(n)
-        | O::MtuDiscover6(n) | O::Mtu6(n) | O::TClass(n) | O::MinHopCount(n) | O::MaxSeg(n) | O::KeepCnt(n)
-        | O::SynCnt(n) | O::Linger2(n) | O::DeferAccept(n) | O::WindowClamp(n) | O::FastOpen(n)
+        O::Debug(on)
+        | O::ReuseAddr(on)
+        | O::ReusePort(on)
+        | O::DontRoute(on)
+        | O::Broadcast(on)
+        | O::KeepAlive(on)
+        | O::OobInline(on)
+        | O::AcceptConn(on)
+        | O::RecvErr(on)
+        | O::FreeBind(on)
+        | O::Transparent(on)
+        | O::BindAddressNoPort(on)
+        | O::RecvErr6(on)
+        | O::V6Only(on)
+        | O::AutoFlowLabel(on)
+        | O::Transparent6(on)
+        | O::FreeBind6(on)
+        | O::NoDelay(on)
+        | O::Cork(on)
+        | O::QuickAck(on)
+        | O::ThinLinearTimeouts(on)
+        | O::ThinDupack(on)
+        | O::Inq(on) => i32::from(*on),
+        O::Type(n)
+        | O::SndBuf(n)
+        | O::RcvBuf(n)
+        | O::Priority(n)
+        | O::RcvLowat(n)
+        | O::SndLowat(n)
+        | O::SndBufForce(n)
+        | O::RcvBufForce(n)
+        | O::Protocol(n)
+        | O::Domain(n)
+        | O::BindToIfIndex(n)
+        | O::Tos(n)
+        | O::Ttl(n)
+        | O::MtuDiscover(n)
+        | O::Mtu(n)
+        | O::MinTtl(n)
+        | O::UnicastHops(n)
+        | O::MtuDiscover6(n)
+        | O::Mtu6(n)
+        | O::TClass(n)
+        | O::MinHopCount(n)
+        | O::MaxSeg(n)
+        | O::KeepCnt(n)
+        | O::SynCnt(n)
+        | O::Linger2(n)
+        | O::DeferAccept(n)
+        | O::WindowClamp(n)
+        | O::FastOpen(n)
         | O::SaveSyn(n) => *n,
         O::Mark(n) | O::NotSentLowat(n) => *n as i32,
-        O::Error(_) | O::Linger(_) | O::RcvTimeo(_) | O::SndTimeo(_) | O::BindToDevice(_) | O::PeerName(_)
-        | O::Cookie(_) | O::IpOptions(_) | O::KeepIdle(_) | O::KeepIntvl(_) | O::Info(_) | O::Congestion(_)
+        O::Error(_)
+        | O::Linger(_)
+        | O::RcvTimeo(_)
+        | O::SndTimeo(_)
+        | O::BindToDevice(_)
+        | O::PeerName(_)
+        | O::Cookie(_)
+        | O::IpOptions(_)
+        | O::KeepIdle(_)
+        | O::KeepIntvl(_)
+        | O::Info(_)
+        | O::Congestion(_)
         | O::UserTimeout(_) => 0, // `encode` has taken these
     }
 }

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
-use super::{SockOpt, Situation};
+use super::{Situation, SockOpt};
 use crate::config::{CongestionKind, Kept};
 use crate::socket::{Domain, SocketId};
 use crate::stack::{InterfaceId, Kind, Stack, key_of};

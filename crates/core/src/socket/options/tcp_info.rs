@@ -2,11 +2,11 @@
 
 use alloc::vec::Vec;
 
+use crate::Errno;
 use crate::socket::SocketId;
 use crate::stack::Stack;
 use crate::tcp::{State, TcpInfo};
 use crate::time::{Duration, Instant};
-use crate::Errno;
 
 /// `sizeof(struct tcp_info)`.
 pub(super) const SIZE: usize = 248;

@@ -143,10 +143,7 @@ fn accepted_sockets_have_the_listeners_options() {
             option => assert_eq!(read, *option),
         }
     }
-    assert_eq!(
-        net.b.getsockopt(net.now, server, SockOptName::AcceptConn),
-        Ok(SockOpt::AcceptConn(false))
-    );
+    assert_eq!(net.b.getsockopt(net.now, server, SockOptName::AcceptConn), Ok(SockOpt::AcceptConn(false)));
 }
 
 /// Shows: posix-accept-a

@@ -158,9 +158,10 @@ impl Net {
         socket(self.stack(side))
     }
 
-    /// B listens at its port on all addresses.
+    /// B listens at its port on all addresses, with SO_REUSEADDR.
     fn listen(&mut self) -> SocketId {
         let id = self.socket(Side::B);
+        self.set(Side::B, id, SockOpt::ReuseAddr(true));
         self.b.bind(id, any(PORT)).unwrap();
         self.b.listen(self.now, id, 16).unwrap();
         id

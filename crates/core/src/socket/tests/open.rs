@@ -6,7 +6,8 @@ use super::*;
 #[test]
 fn bad_arguments_are_refused_by_their_errno() {
     let mut stack = Stack::new(Config::default(), [0; 32]);
-    let mut open = |domain, kind, protocol| stack.socket(Domain(domain), SocketType(kind), Protocol(protocol));
+    let mut open =
+        |domain, kind, protocol| stack.socket(Domain(domain), SocketType(kind), Protocol(protocol));
     assert_eq!(open(1, 1, 0), Err(Errno::EAFNOSUPPORT)); // AF_UNIX
     assert_eq!(open(-1, 1, 0), Err(Errno::EAFNOSUPPORT));
     assert_eq!(open(2, 1, 17), Err(Errno::EPROTONOSUPPORT)); // UDP for a stream

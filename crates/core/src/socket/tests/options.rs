@@ -281,7 +281,8 @@ fn buffer_sizes_are_doubled_and_bounded_as_on_linux() {
     config.rmem_max = 200_000;
     let mut net = Net::with(config, Config::default());
     let id = net.socket(Side::A);
-    let rows = [(10_000, 20_000, 20_000), (1, 4_608, 2_304), (900_000, 200_000, 400_000), (-1, 200_000, 400_000)];
+    let rows =
+        [(10_000, 20_000, 20_000), (1, 4_608, 2_304), (900_000, 200_000, 400_000), (-1, 200_000, 400_000)];
     for (set, snd, rcv) in rows {
         net.set(Side::A, id, SockOpt::SndBuf(set));
         net.set(Side::A, id, SockOpt::RcvBuf(set));
@@ -420,7 +421,11 @@ fn tcp_info_lies_as_linux_lays_it() {
     assert!((1_000..=1_001).contains(&info.bytes_acked));
     assert_eq!(u64_at(200), 1_000, "bytes_sent");
     assert_eq!((u32_at(228), u32_at(232)), (info.snd_wnd, info.rcv_wnd));
-    assert_eq!(raw_get(&mut net, client, IPPROTO_TCP, 11, 104).unwrap(), bytes[..104], "an old, short struct");
+    assert_eq!(
+        raw_get(&mut net, client, IPPROTO_TCP, 11, 104).unwrap(),
+        bytes[..104],
+        "an old, short struct"
+    );
     let fresh = net.socket(Side::A);
     assert_eq!(raw_get(&mut net, fresh, IPPROTO_TCP, 11, 1).unwrap(), [7], "TCP_CLOSE");
     net.a.listen(net.now, fresh, 3).unwrap();
