@@ -232,3 +232,6 @@ pub(crate) fn micros(d: Duration) -> u32 {
     let us = d.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(d.subsec_micros()));
     us.min(u64::from(u32::MAX)) as u32
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,13 +15,13 @@ const FARTHEST: u64 = 200_000;
 #[derive(Clone, Debug)]
 pub(super) struct Cubic {
     /// W_max, bytes; 0 before the first congestion event.
-    w_max: u32,
+    pub(super) w_max: u32,
     /// The window around which this epoch's curve is symmetric, bytes.
-    origin: u32,
+    pub(super) origin: u32,
     /// cwnd_prior, bytes.
     cwnd_prior: u32,
     /// K, milliseconds.
-    k: u32,
+    pub(super) k: u32,
     /// When the epoch began, wrapping milliseconds, shifted by the time in which the window could not grow.
     epoch: u32,
     /// When the window was last looked at, wrapping milliseconds.

@@ -355,8 +355,7 @@ impl Congestion {
 
     /// Leaves loss recovery without SACK with little in flight: no burst (RFC 6582 3.2 (1)).
     pub fn moderate(&mut self, in_flight: u32) {
-        let bound = in_flight.saturating_add(3 * self.w.mss);
-        self.w.cwnd = self.w.cwnd.min(bound.max(self.w.mss));
+        self.w.cwnd = self.w.cwnd.min(in_flight.max(self.w.mss).saturating_add(self.w.mss));
     }
 
     /// The reduction was needless: goes back to `before`, as far as that is more (RFC 9438 4.9).

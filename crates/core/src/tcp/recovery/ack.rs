@@ -117,6 +117,10 @@ impl Flight {
             self.rto_base = now;
             self.tlp_base = now;
             self.rto_repeated = false;
+            let una = a.snd_una.max(a.ack);
+            while self.resent.front().is_some_and(|r| r.end.le(una)) {
+                self.resent.pop_front();
+            }
             if self.board.is_empty() {
                 self.reo_deadline = Instant::NEVER;
                 self.resent.clear();

@@ -20,8 +20,16 @@ impl Flight {
     }
 
     /// Starts a reduction (RFC 9937 6.1).
-    fn init_reduction(&mut self, s: &Step, cc: &mut Congestion, p: &mut Persist, cfg: &RecoveryConfig) {
+    pub(super) fn init_reduction(
+        &mut self,
+        now: Instant,
+        s: &Step,
+        cc: &mut Congestion,
+        p: &mut Persist,
+        cfg: &RecoveryConfig,
+    ) {
         self.high_seq = self.snd_nxt();
+        self.reduced_at = now;
         p.put(TLP_OUT, false);
         let sacked = self.board.sacked.bytes;
         self.prr = Prr {
@@ -43,6 +51,7 @@ impl Flight {
 
     pub(super) fn enter_recovery(
         &mut self,
+        now: Instant,
         s: &Step,
         cc: &mut Congestion,
         p: &mut Persist,
@@ -51,7 +60,7 @@ impl Flight {
         self.init_undo();
         if self.state != CaState::Cwr && self.state != CaState::Recovery {
             self.before = Some(cc.clone());
-            self.init_reduction(s, cc, p, cfg);
+            self.init_reduction(now, s, cc, p, cfg);
         }
         self.state = CaState::Recovery;
         self.high_seq = self.snd_nxt();
@@ -61,11 +70,18 @@ impl Flight {
     }
 
     /// ECN's reaction, once a window (RFC 3168 6.1.2).
-    pub(super) fn enter_cwr(&mut self, s: &Step, cc: &mut Congestion, p: &mut Persist, cfg: &RecoveryConfig) {
+    pub(super) fn enter_cwr(
+        &mut self,
+        now: Instant,
+        s: &Step,
+        cc: &mut Congestion,
+        p: &mut Persist,
+        cfg: &RecoveryConfig,
+    ) {
         self.before = None;
         if self.state < CaState::Cwr {
             self.undo_marker = None;
-            self.init_reduction(s, cc, p, cfg);
+            self.init_reduction(now, s, cc, p, cfg);
             self.state = CaState::Cwr;
         }
     }
@@ -77,16 +93,18 @@ impl Flight {
         }
         let (mss, ssthresh, in_flight) = (cc.mss(), cc.ssthresh(), self.bytes_in_flight());
         let prr = &mut self.prr;
-        prr.delivered = prr.delivered.saturating_add(s.delivered);
+        let mut delivered = s.delivered;
         if !self.sack_enabled {
-            prr.delivered = prr.delivered.min(prr.recover_fs);
+            // Duplicate ACKs can be forged: no more than was in flight can have been delivered.
+            delivered = delivered.min(prr.recover_fs.saturating_sub(prr.delivered));
         }
+        prr.delivered = prr.delivered.saturating_add(delivered);
         let mut send = if in_flight > ssthresh {
             let due =
                 (u64::from(prr.delivered) * u64::from(ssthresh)).div_ceil(u64::from(prr.recover_fs.max(1)));
             due.saturating_sub(u64::from(prr.out)).min(u64::from(u32::MAX)) as u32
         } else {
-            let mut send = prr.delivered.saturating_sub(prr.out).max(s.delivered);
+            let mut send = prr.delivered.saturating_sub(prr.out).max(delivered);
             if s.advanced && s.out.newly_lost == 0 {
                 send = send.saturating_add(mss);
             }
@@ -197,6 +215,7 @@ impl Flight {
         let patience = Duration::from_micros(patience);
         let rack = cfg.rack && self.sack_enabled && self.rack.valid && !reneged;
         self.dup_acked = 0;
+        self.sack_cache = SackList::new();
         for i in 0..self.board.len() {
             let Some(run) = self.board.get(i) else { break };
             if run.is(SACKED) && !reneged {

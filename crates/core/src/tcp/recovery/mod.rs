@@ -25,7 +25,7 @@ use crate::tcp::congestion::{Congestion, RateSample};
 use crate::tcp::rtt::{RtoPolicy, RttEstimator};
 use crate::tcp::{SeqNum, Why};
 use crate::time::{Duration, Instant};
-use crate::wire::tcp::SackBlock;
+use crate::wire::tcp::{SackBlock, SackList};
 use board::{APP_LIMITED, BY_DUPACK, BY_MTU, Board, LOST, Run, SACKED};
 
 /// Linux's congestion states; the numbers are those of TCP_INFO.
@@ -84,6 +84,8 @@ pub struct RecoveryConfig {
     pub max_reordering: u16,
     /// A reduction starts from FlightSize (RFC 5681 (4)); else from cwnd, as on Linux.
     pub reduce_from_flight: bool,
+    /// A retransmission lost in its turn reduces again (RFC 5681 4.3); Linux does not.
+    pub reduce_again: bool,
     /// L of RFC 9406 in the initial slow start, segments; 0 is no limit (Linux).
     pub abc_limit: u8,
     /// L of RFC 3465 2.3 after a timeout, segments; 0 is no limit (Linux).
@@ -106,6 +108,7 @@ impl From<&Config> for RecoveryConfig {
             dup_thresh: 3,
             max_reordering: 300,
             reduce_from_flight: !linux,
+            reduce_again: !linux,
             abc_limit: if linux { 0 } else { 8 },
             abc_limit_after_rto: if linux { 0 } else { 1 },
             tlp_slack: if linux { Duration::from_millis(2) } else { Duration::ZERO },
@@ -354,9 +357,13 @@ pub struct Flight {
     frto_new_data: bool,
     /// The timer ran out before anything was acknowledged since.
     rto_repeated: bool,
-    /// The limit of the pipe was set by the first send of the flight.
+    /// When the segment delivered last was sent, and when it was delivered (the delivery rate's interval).
     first_tx: Instant,
     delivered_at: Instant,
+    /// When the last reduction began.
+    reduced_at: Instant,
+    /// The blocks of the last ACK: what they covered need not be looked at again.
+    sack_cache: SackList,
     /// When the reordering timer is due.
     reo_deadline: Instant,
     /// From when the RTO counts.
@@ -390,6 +397,8 @@ impl Flight {
             rto_repeated: false,
             first_tx: Instant::ZERO,
             delivered_at: Instant::ZERO,
+            reduced_at: Instant::ZERO,
+            sack_cache: SackList::new(),
             reo_deadline: Instant::NEVER,
             rto_base: Instant::ZERO,
             tlp_base: Instant::ZERO,
@@ -462,6 +471,7 @@ impl Flight {
         }
         let budget = cc.cwnd().saturating_sub(self.bytes_in_flight());
         let (state, fast) = (self.state, self.fast);
+        let alone = self.bytes_in_flight() == 0;
         let run = self.board.next_lost()?;
         let limit = max_len.min(budget);
         let mss = u32::from(run.mss);
@@ -471,6 +481,8 @@ impl Flight {
             limit / mss * mss
         } else if max_len < mss && budget >= max_len {
             max_len // the path takes less than when it was sent
+        } else if alone {
+            mss.min(max_len) // one segment may always be in flight
         } else {
             return None;
         };

@@ -205,7 +205,7 @@ impl Flight {
         s.out.newly_lost = self.total_lost().saturating_sub(s.lost_before);
         if s.out.newly_lost > 0 {
             if self.state != CaState::Recovery {
-                self.enter_recovery(&s, cc, p, cfg);
+                self.enter_recovery(now, &s, cc, p, cfg);
             }
             if !cc.owns_recovery() {
                 s.delivered = cc.mss(); // Linux counts one segment, so that one may go

@@ -23,11 +23,14 @@ impl Flight {
             }
         }
         let una = a.snd_una.max(a.ack.min(a.snd_nxt));
-        for block in blocks {
+        let mut seen = SackList::new();
+        for block in blocks.iter().take(4) {
             if is_valid(block, una, a.snd_nxt) {
                 self.mark_sacked(now, block, a, s, rtt);
+                let _ = seen.push(*block);
             }
         }
+        self.sack_cache = seen;
     }
 
     /// The peer got something twice: retransmissions were needless (RFC 2883, RFC 3708).
@@ -49,7 +52,8 @@ impl Flight {
         }
     }
 
-    /// Marks what one block covers, whole segments only: a part of one says nothing of the rest.
+    /// Marks what one block covers. What the last ACK's blocks covered is skipped, so that the work is that of
+    /// the new data (CVE-2019-11478).
     fn mark_sacked(
         &mut self,
         now: Instant,
@@ -58,9 +62,34 @@ impl Flight {
         s: &mut Step,
         rtt: &RttEstimator,
     ) {
-        let mut i = self.board.find(block.left);
+        let known = self.sack_cache.as_slice().iter().find(|k| {
+            k.left.ge(block.left) && k.right.le(block.right) && k.right.gt(a.snd_una.max(a.ack) + 1)
+        });
+        let Some(known) = known.copied() else {
+            self.mark_range(now, block, block.left, block.right, a, s, rtt);
+            return;
+        };
+        // The runs that hold its edges are looked at again: a segment may have been covered in part.
+        self.mark_range(now, block, block.left, known.left + 1, a, s, rtt);
+        self.mark_range(now, block, known.right - 1, block.right, a, s, rtt);
+    }
+
+    /// Marks the whole segments of `block` in the runs from the one that holds `from` up to `upto`: a part of a
+    /// segment says nothing of the rest.
+    #[allow(clippy::too_many_arguments)]
+    fn mark_range(
+        &mut self,
+        now: Instant,
+        block: &SackBlock,
+        from: SeqNum,
+        upto: SeqNum,
+        a: &AckEvent<'_>,
+        s: &mut Step,
+        rtt: &RttEstimator,
+    ) {
+        let mut i = self.board.find(from);
         while let Some(run) = self.board.get(i) {
-            if !run.seq.lt(block.right) {
+            if !run.seq.lt(upto) || !run.seq.lt(block.right) {
                 break;
             }
             if run.is(SACKED) {

@@ -33,19 +33,22 @@ impl Flight {
                     return;
                 }
                 if self.try_undo_dsack(s, cc, p) {
-                    self.try_to_open(a, s, cc, p, cfg);
+                    self.try_to_open(now, a, s, cc, p, cfg);
                 }
                 self.identify_loss(now, s, rtt, p, cc.mss(), cfg);
-                if self.state == CaState::Recovery || self.board.lost.bytes == 0 {
-                    return;
+                if self.state != CaState::Recovery {
+                    if self.board.lost.bytes > 0 {
+                        self.enter_recovery(now, s, cc, p, cfg);
+                    }
+                } else if cfg.reduce_again && s.out.lost_retransmission {
+                    self.reduce_again(now, s, cc, p, cfg);
                 }
-                self.enter_recovery(s, cc, p, cfg);
             }
             CaState::Loss => {
                 self.process_loss(now, a, una, s, cc, p, cfg);
                 self.identify_loss(now, s, rtt, p, cc.mss(), cfg);
                 if self.state == CaState::Open || s.out.lost_retransmission {
-                    self.recover_or_open(a, s, cc, p, cfg);
+                    self.recover_or_open(now, a, s, cc, p, cfg);
                 }
             }
             CaState::Open | CaState::Disorder | CaState::Cwr => {
@@ -57,13 +60,28 @@ impl Flight {
                     self.try_undo_dsack(s, cc, p);
                 }
                 self.identify_loss(now, s, rtt, p, cc.mss(), cfg);
-                self.recover_or_open(a, s, cc, p, cfg);
+                self.recover_or_open(now, a, s, cc, p, cfg);
             }
+        }
+    }
+
+    /// A retransmission was lost: that is a second congestion event (RFC 5681 4.3), once a round trip.
+    fn reduce_again(
+        &mut self,
+        now: Instant,
+        s: &Step,
+        cc: &mut Congestion,
+        p: &mut Persist,
+        cfg: &RecoveryConfig,
+    ) {
+        if now.since(self.reduced_at) >= Duration::from_micros(u64::from(self.rack.rtt_us)) {
+            self.init_reduction(now, s, cc, p, cfg);
         }
     }
 
     fn recover_or_open(
         &mut self,
+        now: Instant,
         a: &AckEvent<'_>,
         s: &mut Step,
         cc: &mut Congestion,
@@ -71,9 +89,9 @@ impl Flight {
         cfg: &RecoveryConfig,
     ) {
         if self.board.lost.bytes > 0 {
-            self.enter_recovery(s, cc, p, cfg);
+            self.enter_recovery(now, s, cc, p, cfg);
         } else {
-            self.try_to_open(a, s, cc, p, cfg);
+            self.try_to_open(now, a, s, cc, p, cfg);
         }
     }
 
@@ -165,6 +183,7 @@ impl Flight {
 
     fn try_to_open(
         &mut self,
+        now: Instant,
         a: &AckEvent<'_>,
         s: &Step,
         cc: &mut Congestion,
@@ -172,7 +191,7 @@ impl Flight {
         cfg: &RecoveryConfig,
     ) {
         if a.ece {
-            self.enter_cwr(s, cc, p, cfg);
+            self.enter_cwr(now, s, cc, p, cfg);
         }
         if self.state != CaState::Cwr {
             self.keep_open();
