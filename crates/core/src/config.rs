@@ -86,6 +86,18 @@ pub enum AcceptFilter {
     Http,
 }
 
+/// Explicit congestion notification (`tcp_ecn`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Ecn {
+    /// Neither asked for nor accepted (0).
+    Off,
+    /// Asked for and accepted (1).
+    Request,
+    /// Accepted when the peer asks (2).
+    #[default]
+    Accept,
+}
+
 /// The settings of a stack. Durations and sizes say their units; the Linux name stands beside each.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -140,6 +152,8 @@ pub struct Config {
     pub min_snd_mss: u16,
     /// Tolerate segments without timestamps once they were agreed (requirements note 13).
     pub tolerate_missing_timestamps: bool,
+    /// ECN (`tcp_ecn`).
+    pub ecn: Ecn,
     /// Fast Open: bit 0 client, bit 1 server (`tcp_fastopen`).
     pub fastopen: u8,
 
@@ -270,6 +284,7 @@ impl Config {
             dsack: true,
             min_snd_mss: 48,
             tolerate_missing_timestamps: true,
+            ecn: Ecn::Accept,
             fastopen: 1,
             congestion: CongestionKind::Cubic,
             initial_cwnd: 10,

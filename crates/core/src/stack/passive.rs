@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::config::{AcceptFilter, Profile, SynCookies};
+use crate::tcp::ecn::is_requested;
 use crate::tcp::open::{announced_mss, choose_window_scale, default_mss, initial_capacity, initial_window};
 use crate::tcp::{HalfOpen, Why};
 use crate::time::Duration;
@@ -133,6 +134,7 @@ impl Stack {
             peer_mss: hdr.options.mss.filter(|&mss| mss > 0).unwrap_or(default_mss(ipv6)),
             window_scale: scales.map(|theirs| (theirs.min(14), choose_window_scale(&self.config, options))),
             sack: hdr.options.sack_permitted && self.config.sack,
+            ecn: self.config.ecn != crate::config::Ecn::Off && is_requested(hdr.flags),
             ts_recent: hdr.options.timestamps.filter(|_| self.config.timestamps).map(|ts| ts.val),
             ts_offset: self.secrets.ts_offset(&tuple),
             retransmits: 0,
@@ -157,13 +159,14 @@ impl Stack {
         let kept = CookieOptions {
             window_scale: half.window_scale.map(|(theirs, _)| theirs),
             sack: half.sack,
-            ecn: false,
+            ecn: half.ecn,
         };
         let stamp = half.ts_recent.map(|_| kept.encode(now.as_millis() as u32).wrapping_add(half.ts_offset));
         if stamp.is_none() {
             // Nothing would bring them back: not agreed.
             half.window_scale = None;
             half.sack = false;
+            half.ecn = false;
         }
         self.note_cookie(now, listener);
         self.stats.syncookies_sent += 1;
@@ -192,7 +195,7 @@ impl Stack {
         let mut hdr = Header {
             seq: half.iss,
             ack: half.irs + 1,
-            flags: Flags::SYN | Flags::ACK,
+            flags: Flags::SYN | Flags::ACK | if half.ecn { Flags::ECE } else { Flags::empty() },
             window: half.our_window,
             ..Header::default()
         };
@@ -243,6 +246,7 @@ impl Stack {
                 .filter(|_| self.config.window_scaling)
                 .map(|theirs| (theirs, ours)),
             sack: kept.sack && self.config.sack,
+            ecn: kept.ecn && self.config.ecn != crate::config::Ecn::Off,
             ts_recent: echoed.map(|ts| ts.val),
             ts_offset,
             retransmits: 0,

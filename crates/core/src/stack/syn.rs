@@ -62,6 +62,8 @@ bitflags::bitflags! {
         const TIMESTAMPS = 4;
         /// The completing ACK has come, but there was no room, or the acceptance is deferred.
         const ACKED = 8;
+        /// ECN was agreed.
+        const ECN = 16;
     }
 }
 
@@ -71,6 +73,7 @@ impl SynEntry {
         let mut flags = SynFlags::empty();
         flags.set(SynFlags::WINDOW_SCALE, half.window_scale.is_some());
         flags.set(SynFlags::SACK, half.sack);
+        flags.set(SynFlags::ECN, half.ecn);
         flags.set(SynFlags::TIMESTAMPS, half.ts_recent.is_some());
         let (their_scale, our_scale) = half.window_scale.unwrap_or((0, 0));
         SynEntry {
@@ -111,6 +114,7 @@ impl SynEntry {
                 .contains(SynFlags::WINDOW_SCALE)
                 .then_some((self.their_scale, self.our_scale)),
             sack: self.flags.contains(SynFlags::SACK),
+            ecn: self.flags.contains(SynFlags::ECN),
             ts_recent: self.flags.contains(SynFlags::TIMESTAMPS).then_some(self.ts_recent),
             ts_offset: self.ts_offset,
             retransmits: self.retransmits,

@@ -60,6 +60,7 @@ impl Connection {
             }
             _ => None,
         };
+        let hdr_flags = seg.hdr.flags;
         let new_data_ready = self.snd.unsent() > 0 && self.snd.usable() > 0;
         let Some(flight) = &mut self.flight else { return };
         let event = AckEvent {
@@ -71,7 +72,7 @@ impl Connection {
             ts_echo,
             duplicate,
             segs: 1,
-            ece: false,
+            ece: self.ecn.agreed && hdr_flags.contains(Flags::ECE),
             new_data_ready,
         };
         let rules = RecoveryConfig::from(cx.config);
@@ -99,6 +100,9 @@ impl Connection {
         }
         if outcome.tlp_recovery {
             cx.stats.tcp_loss_probe_recovery += 1;
+        }
+        if let Some((_, CaState::Cwr | CaState::Recovery | CaState::Loss)) = outcome.state_change {
+            self.ecn.reduced = true; // RFC 3168 6.1.2: CWR after any reduction
         }
         if let Some((_, CaState::Recovery)) = outcome.state_change {
             if self.agreed.sack {

@@ -25,7 +25,7 @@ impl Connection {
         } else if window != 0 && was_zero {
             cx.stats.tcp_from_zero_window_adv += 1;
         }
-        Header {
+        let mut hdr = Header {
             src_port: self.tuple.local.port(),
             dst_port: self.tuple.remote.port(),
             seq,
@@ -34,7 +34,9 @@ impl Connection {
             window,
             urgent: 0,
             options,
-        }
+        };
+        self.echo_ecn(&mut hdr);
+        hdr
     }
 
     /// The blocks to report: the D-SACK first (RFC 2883 4), then as RFC 2018 4 orders them.
@@ -125,7 +127,7 @@ impl Connection {
     /// <SEQ=ISS><CTL=SYN>, or SYN,ACK in a simultaneous open.
     pub(super) fn build_syn(&mut self, cx: &mut Cx<'_>) -> Outgoing {
         let answering = self.state == State::SynReceived;
-        let flags = if answering { Flags::SYN | Flags::ACK } else { Flags::SYN };
+        let flags = if answering { Flags::SYN | Flags::ACK } else { Flags::SYN | self.ecn_of_syn(cx.config) };
         let window = open::initial_window(self.rcv.capacity, self.rcv.advmss);
         let mut options = SegmentOptions {
             mss: Some(self.rcv.advmss),
@@ -226,9 +228,11 @@ impl Connection {
         }
         let mut hdr = self.header(cx, seq, flags);
         self.mark_urgent(&mut hdr);
+        let ecn = self.mark_ecn(&mut hdr, len, why);
         let data = if len == 0 { Payload::new() } else { self.snd.text(seq, len as usize) };
         let gso_size = if len > self.segment_text(&hdr) { self.segment_text(&hdr) as u16 } else { 0 };
-        let out = self.outgoing(cx, hdr, data, gso_size, why);
+        let mut out = self.outgoing(cx, hdr, data, gso_size, why);
+        out.tos |= ecn;
         self.leave(cx, &out);
         out
     }

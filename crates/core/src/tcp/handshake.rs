@@ -32,6 +32,8 @@ pub struct HalfOpen {
     pub retransmits: u8,
     /// When the SYN-ACK was first sent, for a first RTT sample; [`crate::Instant::NEVER`] if unknown (cookie).
     pub sent_at: crate::time::Instant,
+    /// ECN was agreed (RFC 3168).
+    pub ecn: bool,
     /// The traffic class of the SYN's packet.
     pub tos: u8,
 }

@@ -124,7 +124,9 @@ impl super::Connection {
             backoff: self.rtt.backoff(),
             options: u8::from(self.agreed.timestamps)
                 | u8::from(self.agreed.sack) << 1
-                | u8::from(self.agreed.window_scaling) << 2,
+                | u8::from(self.agreed.window_scaling) << 2
+                | u8::from(self.ecn.agreed) << 3
+                | u8::from(self.ecn.seen) << 4,
             snd_wscale: self.snd.wscale,
             rcv_wscale: self.rcv.wscale,
             delivery_rate_app_limited: self.persist.delivery_rate_app_limited(),

@@ -134,6 +134,7 @@ impl Connection {
         }
         let _ = self.snd.acknowledge(hdr.ack);
         self.hear_user_timeout(&hdr.options);
+        self.hear_ecn_of_syn_ack(hdr.flags);
         self.become_established(cx, Event::RcvSynAck);
         self.rcv.ack.now = true;
         let mut out = Outcome { established: true, ready: Ready::OUT, ..Outcome::default() };
@@ -340,6 +341,7 @@ impl Connection {
             out.ready = Ready::empty();
             return Check::Stop(out);
         }
+        self.hear_ecn(cx, seg.hdr.flags, seg.tos);
         self.update_ts_recent(cx.now, &seg);
         let now_fin = self.trim(cx, &mut seg, fin);
         if now_fin && self.rcv.fin.is_none() {

@@ -7,6 +7,7 @@
 mod ack;
 mod build;
 pub mod congestion;
+pub mod ecn;
 pub mod handshake;
 mod icmp;
 pub mod info;
@@ -118,6 +119,7 @@ pub struct Connection {
     /// What is added to the timestamp clock (RFC 7323 7.1).
     ts_offset: u32,
     challenge: Challenge,
+    ecn: ecn::EcnState,
     /// The error that the next call reports.
     error: Option<Errno>,
     /// The last soft error (SHLD-25): reported if the connection later times out.

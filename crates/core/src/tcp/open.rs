@@ -73,6 +73,7 @@ impl Connection {
             adopted_timeout: 0,
             ts_offset: 0,
             challenge: Challenge::default(),
+            ecn: ecn::EcnState::default(),
             error: None,
             soft_error: None,
             orphan: false,
@@ -135,6 +136,7 @@ impl Connection {
         conn.snd.wl2 = half.iss;
         conn.set_window(u32::from(half.window));
         conn.retries = half.retransmits;
+        conn.ecn.agreed = half.ecn;
         if let Some(ts) = half.ts_recent {
             conn.rcv.ts_recent = ts;
             conn.rcv.ts_recent_age = (cx.now.as_millis() / 1_000) as u32;

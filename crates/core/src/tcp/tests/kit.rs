@@ -86,6 +86,7 @@ pub fn half_open(now: Instant) -> HalfOpen {
         peer_mss: 1_460,
         window_scale: None,
         sack: false,
+        ecn: false,
         ts_recent: None,
         ts_offset: 0,
         retransmits: 0,

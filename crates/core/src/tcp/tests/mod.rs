@@ -3,6 +3,7 @@
 
 mod basics;
 mod close;
+mod ecn;
 mod handshake;
 mod kit;
 mod reset;
