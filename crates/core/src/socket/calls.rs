@@ -235,8 +235,9 @@ impl Stack {
         self.abort_socket(now, id)
     }
 
-    /// Whether a closed socket's data or FIN is still unacknowledged, for SO_LINGER.
-    pub(super) fn is_lingering(&self, id: SocketId) -> bool {
+    /// Whether a closed socket's data or FIN is still unacknowledged: what SO_LINGER waits for. False for every
+    /// other name.
+    pub fn is_lingering(&self, id: SocketId) -> bool {
         let socket = self.sockets.get(key_of(id));
         socket.is_some_and(|socket| socket.flags.contains(SocketFlags::ORPHAN) && socket.is_closing())
     }
@@ -262,6 +263,18 @@ impl Stack {
             }
             _ => Err(Errno::ENOTCONN),
         }
+    }
+
+    /// Traffic class of the last segment received (MAY-9): DSCP in the upper six bits, ECN in the lower two.
+    /// ENOTCONN without a connection.
+    pub fn received_tos(&self, id: SocketId) -> Result<u8, Errno> {
+        Ok(self.connection(id)?.received_tos())
+    }
+
+    /// Why the network could not deliver lately, if an ICMP error said so (MUST-47, SHLD-25); the connection goes on,
+    /// and progress clears it. ENOTCONN without a connection.
+    pub fn soft_error(&self, id: SocketId) -> Result<Option<Errno>, Errno> {
+        Ok(self.connection(id)?.soft_error())
     }
 
     /// Binds to an address and leaves the port to `connect` (IP_BIND_ADDRESS_NO_PORT).
