@@ -375,7 +375,19 @@ impl Stack {
             Some(Kind::Connection(conn)) => match socket {
                 // Closed: HUP says that the FIN is acknowledged, which SO_LINGER waits for.
                 Some(orphan) if orphan.flags.contains(SocketFlags::ORPHAN) => {
-                    if orphan.is_closing() { Ready::empty() } else { Ready::HUP }
+                    if orphan.is_closing() {
+                        Ready::empty()
+                    } else {
+                        Ready::HUP
+                    }
+                }
+                // Under memory pressure the buffer takes no more than the least; ACKs raise OUT again.
+                _ if self.memory.is_short(&self.config)
+                    && !conn.fin_queued()
+                    && conn.state().can_send()
+                    && conn.send_queue().0 >= self.config.wmem[0] =>
+                {
+                    conn.readiness() - Ready::OUT
                 }
                 _ => conn.readiness(),
             },

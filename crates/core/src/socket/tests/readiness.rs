@@ -154,3 +154,23 @@ fn closing_tells_the_interested() {
     net.b.close(net.now, listener).unwrap();
     assert_eq!(net.events(Side::B), [Event::Ready(listener, Ready::NVAL)]);
 }
+
+/// Shows: posix-poll-b
+#[test]
+fn under_memory_pressure_writable_means_that_something_fits() {
+    let config = Config { mem_limit: 20_000, ..Config::default() };
+    let mut net = Net::with(config, Config::default());
+    let (client, _) = net.pair();
+    net.set(Side::A, client, SockOpt::SndBuf(200_000));
+    net.lose_a = true;
+    assert!(net.send(Side::A, client, &[0; 50_000]).is_ok());
+    assert_eq!(net.send(Side::A, client, &[0; 50_000]), Err(Errno::EAGAIN));
+    assert_eq!(net.a.poll(client), Ready::empty());
+    net.a.set_interest(client, Ready::OUT);
+    net.events(Side::A);
+    net.lose_a = false;
+    net.pass(secs(5));
+    assert_eq!(net.a.poll(client), Ready::OUT);
+    assert_eq!(net.events(Side::A), [Event::Ready(client, Ready::OUT)]);
+    assert!(net.send(Side::A, client, b"x").is_ok());
+}
