@@ -10,7 +10,9 @@
 //! } }
 //! ```
 //!
-//! Being asked too early does no harm. A signal or a cancellation ends an operation by `interrupt`.
+//! A face tells the stack its interest when it grows, not before each sleep: what holds already is reported at
+//! once then, and data that MSG_PEEK leaves in place holds for ever. New data is an event in any case, whatever
+//! SO_RCVLOWAT is. Being asked too early does no harm. A signal or a cancellation ends an operation by `interrupt`.
 
 use core::net::SocketAddr;
 

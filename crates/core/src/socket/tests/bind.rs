@@ -49,9 +49,8 @@ fn a_port_in_use_is_refused_until_it_is_free() {
 /// Shows: posix-bind-d, rfc6056-s3.2-a
 #[test]
 fn port_0_gives_a_free_port_of_the_range() {
-    let mut config = Config::default();
-    config.local_port_range = 40_000..=40_003;
-    config.local_reserved_ports = vec![40_001];
+    let config =
+        Config { local_port_range: 40_000..=40_003, local_reserved_ports: vec![40_001], ..Config::default() };
     let mut net = Net::with(config, Config::default());
     let mut ports = Vec::new();
     for _ in 0..3 {
@@ -68,8 +67,7 @@ fn port_0_gives_a_free_port_of_the_range() {
 /// Shows: posix-bind-a
 #[test]
 fn a_privileged_port_needs_the_privilege() {
-    let mut config = Config::default();
-    config.privileged = false;
+    let config = Config { privileged: false, ..Config::default() };
     let mut net = Net::with(config, Config::default());
     let id = net.socket(Side::A);
     assert_eq!(net.a.bind(id, any(1_023)), Err(Errno::EACCES));

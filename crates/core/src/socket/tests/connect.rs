@@ -187,8 +187,7 @@ fn a_wrong_family_or_a_tuple_in_use_makes_no_syn() {
 /// Shows: rfc6056-s3.1-a
 #[test]
 fn exhausted_ports_toward_one_peer_leave_others_alone() {
-    let mut config = Config::default();
-    config.local_port_range = 40_000..=40_001;
+    let config = Config { local_port_range: 40_000..=40_001, ..Config::default() };
     let mut net = Net::with(config, Config::default());
     net.listen();
     for _ in 0..2 {

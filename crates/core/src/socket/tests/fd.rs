@@ -23,8 +23,7 @@ fn the_lowest_unused_number_is_given() {
 /// Shows: posix-socket-b
 #[test]
 fn a_full_table_is_emfile_and_makes_no_socket() {
-    let mut config = Config::default();
-    config.max_sockets = 2;
+    let config = Config { max_sockets: 2, ..Config::default() };
     let (mut table, mut stack) = (FdTable::new(1), Stack::new(config, [0; 32]));
     open(&mut table, &mut stack);
     let second = table.socket(&mut stack, Domain::INET, STREAM, Protocol::DEFAULT);

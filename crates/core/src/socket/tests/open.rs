@@ -34,8 +34,7 @@ fn a_protocol_of_another_type_is_eprototype_under_posix() {
 /// Shows: posix-socket-b
 #[test]
 fn the_bound_on_sockets_is_enfile_and_closing_one_makes_room() {
-    let mut config = Config::default();
-    config.max_sockets = 2;
+    let config = Config { max_sockets: 2, ..Config::default() };
     let mut stack = Stack::new(config, [0; 32]);
     let first = socket(&mut stack);
     socket(&mut stack);

@@ -276,9 +276,7 @@ fn linuxs_roundings() {
 /// Shows: posix-sockopt-c
 #[test]
 fn buffer_sizes_are_doubled_and_bounded_as_on_linux() {
-    let mut config = Config::default();
-    config.wmem_max = 100_000;
-    config.rmem_max = 200_000;
+    let config = Config { wmem_max: 100_000, rmem_max: 200_000, ..Config::default() };
     let mut net = Net::with(config, Config::default());
     let id = net.socket(Side::A);
     let rows =
@@ -296,8 +294,7 @@ fn buffer_sizes_are_doubled_and_bounded_as_on_linux() {
 /// Shows: posix-sockopt-a
 #[test]
 fn some_options_need_the_privilege() {
-    let mut config = Config::default();
-    config.privileged = false;
+    let config = Config { privileged: false, ..Config::default() };
     let mut net = Net::with(config, Config::default());
     let id = net.socket(Side::A);
     let eperm = [

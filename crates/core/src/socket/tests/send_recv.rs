@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::socket::{How, Ioctl, RecvMsg};
+use crate::socket::{How, Ioctl, Ready, RecvMsg};
 
 /// Shows: posix-recv-a
 #[test]
@@ -93,7 +93,7 @@ fn a_full_buffer_takes_a_part_then_nothing_then_more_when_read() {
             }
         }
     }
-    assert!(queued >= 64_000 && queued < 1_000_000, "{queued}");
+    assert!((64_000..1_000_000).contains(&queued), "{queued}");
     let mut received = 0;
     while received < queued {
         match net.recv(Side::B, server, 100_000) {
@@ -292,4 +292,46 @@ fn after_shut_rd_what_is_there_is_read_then_0() {
     }
     assert_eq!(net.a.ioctl(client, Ioctl::OutQ), Ok(0), "the peer does not stall");
     assert_eq!(net.send(Side::B, server, b"this way still works"), Ok(20));
+}
+
+/// Shows: rfc9293-MUST-47, rfc9293-SHLD-20
+#[test]
+fn soft_errors_are_told_to_who_asks_and_the_connection_goes_on() {
+    use crate::wire::icmp;
+    use crate::wire::ip::IpTemplate;
+
+    let mut net = Net::new();
+    let listener = net.listen();
+    for recverr in [false, true] {
+        let (client, server) = net.join(listener);
+        net.set(Side::A, client, SockOpt::RecvErr(recverr));
+        net.a.set_interest(client, Ready::ERR);
+        net.events(Side::A);
+        net.a.send(net.now, client, b"is anybody there", NONE).unwrap();
+        let mut lost = Vec::new();
+        net.a.transmit(net.now, &mut lost, usize::MAX);
+        let router = IpTemplate::new(B, A);
+        let unreachable = icmp::error(&router, icmp::Error::Unreachable { code: 1 }, &lost[0].1).unwrap();
+        net.a.receive(net.now, net.if_a, unreachable);
+        assert_eq!(net.a.soft_error(client), Ok(Some(Errno::EHOSTUNREACH)));
+        assert_eq!(net.events(Side::A).len(), usize::from(recverr));
+        assert_eq!(net.error(Side::A, client), recverr.then_some(Errno::EHOSTUNREACH));
+        assert_eq!(net.state(Side::A, client), State::Established);
+        net.pass(secs(5));
+        assert_eq!(net.recv(Side::B, server, 99).unwrap(), b"is anybody there");
+        assert_eq!(net.a.soft_error(client), Ok(None), "progress clears it");
+    }
+    let fresh = net.socket(Side::A);
+    assert_eq!(net.a.soft_error(fresh), Err(Errno::ENOTCONN));
+}
+
+/// Shows: rfc9293-MAY-9
+#[test]
+fn the_peers_traffic_class_can_be_asked_for() {
+    let mut net = Net::new();
+    let (client, server) = net.pair();
+    net.set(Side::A, client, SockOpt::Tos(46 << 2));
+    net.send(Side::A, client, b"x").unwrap();
+    assert_eq!(net.b.received_tos(server).map(|tos| tos & !3), Ok(46 << 2));
+    assert_eq!(net.a.received_tos(client).map(|tos| tos & !3), Ok(0));
 }

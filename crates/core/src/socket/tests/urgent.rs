@@ -123,3 +123,30 @@ fn recvmsg_marks_the_urgent_byte() {
     let msg = net.b.recvmsg(net.now, server, &mut [&mut out], OOB).unwrap();
     assert_eq!((msg.len, msg.flags, out[0]), (1, OOB, b'!'));
 }
+
+/// Shows: rfc9293-MUST-31
+#[test]
+fn the_mark_may_lie_many_segments_ahead() {
+    let mut net = Net::new();
+    let (client, server) = net.pair();
+    net.set(Side::A, client, SockOpt::SndBuf(100_000));
+    let mut data: Vec<u8> = (0..60_000_u32).map(|i| i as u8).collect();
+    data.push(b'!');
+    assert_eq!(net.a.send(net.now, client, &data, OOB), Ok(60_001));
+    net.run();
+    let first = net.log.iter().find(|(_, hdr, _)| hdr.flags.contains(Flags::URG)).unwrap().1;
+    assert_eq!(first.urgent, 60_001);
+    let mut got = Vec::new();
+    while got.len() < 60_000 {
+        assert!(net.b.poll(server).contains(Ready::PRI), "until the octet is read: {}", got.len());
+        match net.recv(Side::B, server, 7_000) {
+            Ok(some) => got.extend(some),
+            Err(error) => assert_eq!(error, Errno::EAGAIN),
+        }
+        net.pass(millis(50));
+    }
+    assert_eq!(got, data[..60_000]);
+    assert_eq!(net.b.ioctl(server, Ioctl::AtMark), Ok(1));
+    assert_eq!(net.recv_with(Side::B, server, 1, OOB).unwrap(), b"!");
+    assert!(!net.b.poll(server).contains(Ready::PRI));
+}
