@@ -1,0 +1,31 @@
+#!/bin/sh
+# Instructions of both ends together, by callgrind: for a 1,500-byte segment, with everything and without
+# checksums and the program's copies; for a connection (connect, 64 bytes each way, both close); for a round
+# trip of one byte. A noisy machine does not move these.
+set -eu
+cd "$(dirname "$0")/.."
+command -v valgrind >/dev/null || { echo "callgrind.sh: valgrind is not installed" >&2; exit 1; }
+cargo build --quiet --release -p sockeye-bench --bin count
+count=${CARGO_TARGET_DIR:-target}/release/count
+
+# instructions STACK WORK UNITS
+instructions() {
+    valgrind --tool=callgrind --callgrind-out-file=/dev/null "$count" "$@" 2>&1 |
+        sed -n 's/.*Collected : \([0-9]*\).*/\1/p'
+}
+
+# each STACK WORK FEW MANY: instructions of one unit
+each() {
+    few=$(instructions "$1" "$2" "$3")
+    many=$(instructions "$1" "$2" "$4")
+    echo $(((many - few) / ($4 - $3)))
+}
+
+printf '%-42s %9s %9s\n' "instructions, both ends" sockeye smoltcp
+line() {
+    printf '%-42s %9s %9s\n' "$1" "$(each sockeye "$2" "$3" "$4")" "$(each smoltcp "$2" "$3" "$4")"
+}
+line "a 1,500-byte segment" bulk 1000 6000
+line "the same, no copy, no checksum" plain 1000 6000
+line "a connection" crr 100 600
+line "a round trip" rr 1000 6000
