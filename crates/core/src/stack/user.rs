@@ -313,6 +313,9 @@ impl Stack {
         if self.entry(id)?.flags.contains(SocketFlags::IN_DEMUX) {
             self.operate(now, id, |conn, cx| ((), conn.abort(cx)))?;
         }
+        if matches!(self.entry(id)?.kind, Kind::Listener(_)) {
+            self.unlisten_socket(now, id)?;
+        }
         self.wheel.cancel(key.index);
         let socket = self.entry_mut(id)?;
         socket.kind = Kind::Fresh;

@@ -1,5 +1,6 @@
 //! Requirements of many connections, shown with one stack and a scripted peer, or with two stacks.
 
+mod chaos;
 mod handshake;
 mod harness;
 mod icmp;
