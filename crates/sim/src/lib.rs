@@ -1,4 +1,6 @@
-//! The test world of Sockeye: scripts in the packetdrill language, read whole and checked before anything runs.
+//! The test world of Sockeye: hosts and links in virtual time, and scripts in the packetdrill language, read whole
+//! and checked before anything runs.
 #![forbid(unsafe_code)]
 
 pub mod script;
+pub mod world;
