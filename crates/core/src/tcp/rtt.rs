@@ -78,7 +78,12 @@ impl RttEstimator {
 
     /// Takes a measured round trip, which must not be ambiguous (Karn), and ends the back-off.
     pub fn sample(&mut self, now: Instant, sample: Duration, policy: &RtoPolicy) {
-        let sample = micros(sample).clamp(1, LONGEST);
+        self.sample_us(now, micros(sample), policy);
+    }
+
+    /// [`RttEstimator::sample`] in microseconds.
+    pub(crate) fn sample_us(&mut self, now: Instant, sample: u32, policy: &RtoPolicy) {
+        let sample = sample.clamp(1, LONGEST);
         self.update_min(now, sample);
         if policy.linux_style {
             self.update_linux(now, sample, micros(policy.min));
@@ -152,8 +157,10 @@ impl RttEstimator {
     }
 
     /// Notes a delivery time for the minimum only: of a segment whose sample does not go into SRTT.
-    pub fn note_min(&mut self, now: Instant, sample: Duration) {
-        self.update_min(now, micros(sample).clamp(1, LONGEST));
+    pub(crate) fn note_min(&mut self, now: Instant, sample: u32) {
+        if sample < self.min {
+            self.update_min(now, sample.clamp(1, LONGEST));
+        }
     }
 
     /// RFC 6298 (5.7): the SYN timed out, so the RTO is 3 s until there is a sample.
@@ -225,6 +232,11 @@ impl Default for RttEstimator {
     fn default() -> Self {
         RttEstimator::new()
     }
+}
+
+/// Whole microseconds from `earlier` to `now`, at most what 32 bits hold.
+pub(crate) fn micros_between(earlier: Instant, now: Instant) -> u32 {
+    (now.as_nanos().saturating_sub(earlier.as_nanos()) / 1_000).min(u64::from(u32::MAX)) as u32
 }
 
 /// Whole microseconds, at most what 32 bits hold.

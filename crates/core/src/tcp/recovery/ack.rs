@@ -3,7 +3,7 @@
 use super::board::{EVER_RETRANS, Run, SACKED};
 use super::*;
 use crate::tcp::congestion::AckSample;
-use crate::tcp::rtt::micros;
+use crate::tcp::rtt::{micros, micros_between};
 
 /// What the steps of one ACK tell each other (Linux's `flag`, `rate_sample` and `tcp_sacktag_state`).
 #[derive(Debug, Default)]
@@ -208,18 +208,18 @@ impl Flight {
         cfg: &RecoveryConfig,
     ) {
         let sent = if s.retrans_acked { None } else { s.first_acked };
-        let mut sample = sent.or(s.first_sacked).map(|at| now.since(at));
+        let mut sample = sent.or(s.first_sacked).map(|at| micros_between(at, now));
         if sample.is_none() && s.advanced {
             // The timestamp clock ticks in milliseconds: a round trip below one is at least one tick.
-            sample = a.ts_echo.map(|d| d.max(Duration::from_millis(1)));
+            sample = a.ts_echo.map(|d| micros(d).max(1_000));
         }
         let Some(sample) = sample else { return };
-        s.out.rtt_sample = Some(sample);
-        rtt.sample(now, sample, &cfg.rto);
+        s.out.rtt_sample = Some(Duration::from_micros(u64::from(sample)));
+        rtt.sample_us(now, sample, &cfg.rto);
         // The minimum is of single segments: the last one of a stretched ACK waited least.
         let last = if s.retrans_acked { None } else { s.last_acked };
         if let Some(at) = last.max(s.last_sacked) {
-            rtt.note_min(now, now.since(at));
+            rtt.note_min(now, micros_between(at, now));
         }
     }
 
@@ -230,8 +230,8 @@ impl Flight {
             p.app_limited = 0;
         }
         self.first_tx = l.sent_at;
-        let send = micros(l.sent_at.since(l.first_tx));
-        let ack = micros(now.since(l.delivered_at));
+        let send = micros_between(l.first_tx, l.sent_at);
+        let ack = micros_between(l.delivered_at, now);
         let mut rate = RateSample {
             delivered: (p.delivered as u32).wrapping_sub(l.delivered),
             prior_delivered: l.delivered,
@@ -282,7 +282,7 @@ impl Flight {
             lost: s.out.newly_lost,
             prior_in_flight: s.prior_in_flight,
             in_flight: self.bytes_in_flight(),
-            rtt_us: s.last_acked.max(s.last_sacked).map_or(0, |at| micros(now.since(at)).max(1)),
+            rtt_us: s.last_acked.max(s.last_sacked).map_or(0, |at| micros_between(at, now).max(1)),
             srtt_us: rtt.srtt_us(),
             min_rtt_us: rtt.min_rtt_us(),
             rate,

@@ -3,7 +3,7 @@
 use super::ack::{Latest, Step};
 use super::board::{EVER_RETRANS, RETRANS};
 use super::*;
-use crate::tcp::rtt::micros;
+use crate::tcp::rtt::micros_between;
 
 /// RFC 8985 6.2 step 4: recoveries until the reordering window falls back.
 const REO_WND_PERSIST: u8 = 16;
@@ -11,7 +11,7 @@ const REO_WND_PERSIST: u8 = 16;
 impl Flight {
     /// RFC 8985 6.2 step 2: a delivered run may be the most recently sent one.
     pub(super) fn rack_advance(&mut self, now: Instant, run: &Run, a: &AckEvent<'_>, rtt: &RttEstimator) {
-        let rtt_us = micros(now.since(run.sent_at));
+        let rtt_us = micros_between(run.sent_at, now);
         if run.is(EVER_RETRANS) {
             // It may be the original that was delivered.
             let min = rtt.min_rtt_us();
