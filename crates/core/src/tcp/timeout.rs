@@ -162,6 +162,9 @@ impl Connection {
             self.rearm_flight_timers(cx);
         } else {
             self.due.tlp = true;
+            // RFC 8985 7.3: after a probe opportunity the RTO counts anew, also if both were due.
+            self.timers.set(Timer::Retransmit, cx.now + self.rtt.rto(&rules.rto));
+            self.clamp_to_user_timeout(cx);
         }
     }
 

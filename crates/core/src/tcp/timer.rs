@@ -23,9 +23,10 @@ impl Timer {
     /// How many there are.
     pub const COUNT: usize = 5;
 
-    /// All of them.
+    /// All of them, in the order in which they fire when several are due: the loss probe goes before the
+    /// timeout, which it puts off (RFC 8985 7.2 lets both fall on the same instant).
     pub const ALL: [Timer; Timer::COUNT] =
-        [Timer::Retransmit, Timer::LossProbe, Timer::DelayedAck, Timer::KeepAlive, Timer::Send];
+        [Timer::LossProbe, Timer::Retransmit, Timer::DelayedAck, Timer::KeepAlive, Timer::Send];
 
     /// The name, as views show it.
     pub const fn name(self) -> &'static str {
@@ -91,5 +92,22 @@ impl Timers {
 impl Default for Timers {
     fn default() -> Self {
         Timers::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Shows: rfc8985-s7.3-b
+    #[test]
+    fn loss_probe_fires_before_a_timeout_of_the_same_instant() {
+        let mut timers = Timers::new();
+        let at = Instant::from_millis(300);
+        timers.set(Timer::Retransmit, at);
+        timers.set(Timer::LossProbe, at);
+        assert_eq!(timers.pop(at), Some(Timer::LossProbe));
+        assert_eq!(timers.pop(at), Some(Timer::Retransmit));
+        assert_eq!(timers.pop(at), None);
     }
 }
