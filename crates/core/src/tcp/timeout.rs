@@ -62,7 +62,9 @@ impl Connection {
         }
         // A peer that shrank its window to nothing and still answers is not dead (SHLD-17).
         let shrunk = self.snd.wnd == 0 && cx.now.since(self.counters.last_ack_recv) < cx.config.rto_max * 2;
-        if !shrunk && self.given_up(cx) {
+        if shrunk && !self.orphan && self.user_timeout().is_none() {
+            self.trouble_since = cx.now;
+        } else if self.given_up(cx) {
             return Some(self.time_out(cx));
         }
         cx.stats.tcp_timeouts += 1;
