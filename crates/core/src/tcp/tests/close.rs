@@ -382,3 +382,20 @@ fn lone_fin_behind_a_closed_window_is_probed_for() {
     h.ack(1_002);
     assert_eq!(h.conn.state(), State::FinWait2);
 }
+
+/// Shows: cve-2009-1926-orphans, cve-2015-5358-lastack
+#[test]
+fn orphan_with_data_in_flight_and_a_zero_window_ends_although_the_peer_answers() {
+    let mut h = Host::established(plain(), Options::default());
+    h.send_segments(3);
+    h.close();
+    h.recv_all();
+    h.send(Seg::new(ACK, 5_001, 1_001).win(0));
+    let end = h.now + secs(1_000);
+    while h.done.is_none() && h.now < end {
+        if h.wait(secs(200)).is_some() {
+            h.send(Seg::new(ACK, 5_001, 1_001).win(0));
+        }
+    }
+    assert_eq!(h.done, Some(Done::Closed));
+}

@@ -6,9 +6,12 @@ mod close;
 mod ecn;
 mod handshake;
 mod kit;
+mod options;
+mod persist;
 mod reset;
 mod sequence;
 mod user_timeout;
+mod window;
 mod wrap;
 
 use alloc::collections::VecDeque;
@@ -174,9 +177,9 @@ impl Host {
         self.note(outcome);
     }
 
-    /// What the connection sends next.
+    /// What the connection sends next, in segments of the wire.
     pub fn recv(&mut self) -> Option<Outgoing> {
-        self.replies.pop_front().or_else(|| self.conn.transmit(&mut cx!(self), 1_460))
+        self.replies.pop_front().or_else(|| self.conn.transmit(&mut cx!(self), 1))
     }
 
     /// All that it sends now.
