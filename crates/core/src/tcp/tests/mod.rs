@@ -1,14 +1,18 @@
 //! One connection against a scripted peer, and two against each other: segments in, segments out, in
 //! virtual time. Themes in files of their own.
 
+mod ack;
 mod basics;
 mod close;
 mod ecn;
 mod handshake;
+mod keepalive;
 mod kit;
+mod nagle;
 mod options;
 mod persist;
 mod reset;
+mod retransmission;
 mod sequence;
 mod user_timeout;
 mod window;
