@@ -3,5 +3,9 @@
 pub use sockeye_core as core;
 
 pub mod device;
+pub mod driver;
+pub mod net;
 mod sys;
 pub mod view;
+
+pub use driver::{Host, HostBuilder};
