@@ -267,6 +267,15 @@ impl Stack {
         self.end_use(now, id, true)
     }
 
+    /// Resets a connection that was closed and has not ended yet. EBADF if there is none of that name.
+    pub fn abort_orphan(&mut self, now: Instant, id: SocketId) -> Result<(), Errno> {
+        let key = key_of(id);
+        let orphan = self.sockets.get(key).is_some_and(|s| s.flags.contains(SocketFlags::ORPHAN));
+        let outcome = if orphan { self.with_connection(now, key, |conn, cx| conn.abort(cx)) } else { None };
+        self.settle(now, key, outcome.ok_or(Errno::EBADF)?);
+        Ok(())
+    }
+
     fn end_use(&mut self, now: Instant, id: SocketId, abort: bool) -> Result<(), Errno> {
         let key = key_of(id);
         match &self.entry(id)?.kind {
