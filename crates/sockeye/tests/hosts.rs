@@ -38,6 +38,23 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Writes until nothing fits any more, neither into our buffer nor into the peer's.
+fn fill(client: &TcpStream) {
+    client.set_nonblocking(true).unwrap();
+    let (mut writer, mut refused) = (client, 0);
+    while refused < 10 {
+        match writer.write(&[0; 65_536]) {
+            Ok(_) => refused = 0,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                refused += 1;
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+    client.set_nonblocking(false).unwrap();
+}
+
 fn errno(error: &std::io::Error) -> Option<Errno> {
     error.raw_os_error().and_then(Errno::from_number)
 }
@@ -45,12 +62,9 @@ fn errno(error: &std::io::Error) -> Option<Errno> {
 /// Shows: posix-concurrent-a
 #[test]
 fn closing_wakes_everybody_who_waits_on_the_socket() {
-    let (_a, _b, listener, client, server) = joined();
+    let (_a, _b, listener, client, _server) = joined();
     // Fill the way to the server, so that writers wait as well.
-    server.as_socket().set_nonblocking(false);
-    client.set_nonblocking(true).unwrap();
-    while (&client).write(&[0; 65_536]).is_ok() {}
-    client.set_nonblocking(false).unwrap();
+    fill(&client);
     let wait = |call: Box<dyn FnOnce() -> std::io::Error + Send>| thread::spawn(call);
     let mut waiting = Vec::new();
     for _ in 0..3 {
@@ -121,8 +135,11 @@ fn many_connections_at_once_keep_their_streams_whole() {
                     stream.write_all(&out[..n]).unwrap();
                 }
             };
-            let threads: Vec<_> =
-                listener.incoming().take(24).map(|stream| thread::spawn(move || echo(stream.unwrap()))).collect();
+            let threads: Vec<_> = listener
+                .incoming()
+                .take(24)
+                .map(|stream| thread::spawn(move || echo(stream.unwrap())))
+                .collect();
             threads.into_iter().for_each(|thread| thread.join().unwrap());
         });
         let clients: Vec<_> = (0..24u32)
@@ -130,7 +147,8 @@ fn many_connections_at_once_keep_their_streams_whole() {
                 let a = a.clone();
                 thread::spawn(move || {
                     let stream = a.connect("10.0.0.2:7").unwrap();
-                    let data: Vec<u8> = (0..300_000u32).map(|n| (n.wrapping_mul(seed + 1) >> 3) as u8).collect();
+                    let data: Vec<u8> =
+                        (0..300_000u32).map(|n| (n.wrapping_mul(seed + 1) >> 3) as u8).collect();
                     let (mut reader, sent) = (stream.try_clone().unwrap(), data.clone());
                     let reading = thread::spawn(move || {
                         let mut all = Vec::new();
@@ -150,7 +168,10 @@ fn many_connections_at_once_keep_their_streams_whole() {
             assert_eq!(dropped, 0);
         } else {
             let seen = a.stats().ip_out_discards + b.stats().ip_out_discards;
-            assert!(seen <= dropped, "what the device dropped is what the stack's counter shows: {seen} {dropped}");
+            assert!(
+                seen <= dropped,
+                "what the device dropped is what the stack's counter shows: {seen} {dropped}"
+            );
         }
     }
 }
@@ -163,7 +184,10 @@ fn what_the_device_drops_is_counted_by_the_stack() {
     for port in 1..=5 {
         let socket = sockeye::net::Socket::new(&host, ([10, 0, 0, 2], port).into()).unwrap();
         socket.set_nonblocking(true);
-        assert_eq!(errno(&socket.connect(([10, 0, 0, 2], port).into()).unwrap_err()), Some(Errno::EINPROGRESS));
+        assert_eq!(
+            errno(&socket.connect(([10, 0, 0, 2], port).into()).unwrap_err()),
+            Some(Errno::EINPROGRESS)
+        );
         std::mem::forget(socket);
     }
     assert_eq!(host.devices()[0].stats.tx_dropped, 3);
@@ -234,7 +258,6 @@ fn bytes_pass_without_being_copied() {
 #[test]
 fn linger_of_zero_resets() {
     let (a, _b, _listener, client, server) = joined();
-    (&client).write_all(b"lost").unwrap();
     client.set_linger(Some(Duration::ZERO)).unwrap();
     assert_eq!(client.linger().unwrap(), Some(Duration::ZERO));
     drop(client);
@@ -249,8 +272,7 @@ fn lingering_waits_for_the_peer_and_no_longer_than_told() {
     let (_a, _b, _listener, client, server) = joined();
     client.set_linger(Some(Duration::from_secs(1))).unwrap();
     // More than the peer's window takes: the end cannot be acknowledged before somebody reads.
-    client.set_nonblocking(true).unwrap();
-    while (&client).write(&[0; 65_536]).is_ok() {}
+    fill(&client);
     let began = Instant::now();
     drop(client);
     let waited = began.elapsed();
@@ -262,8 +284,7 @@ fn lingering_waits_for_the_peer_and_no_longer_than_told() {
 fn lingering_ends_as_soon_as_all_is_acknowledged() {
     let (_a, _b, _listener, client, server) = joined();
     client.set_linger(Some(Duration::from_secs(15))).unwrap();
-    client.set_nonblocking(true).unwrap();
-    while (&client).write(&[0; 65_536]).is_ok() {}
+    fill(&client);
     let reader = thread::spawn(move || {
         thread::sleep(Duration::from_millis(200));
         let mut all = Vec::new();
@@ -332,8 +353,7 @@ fn poll_waits_for_sockets_of_several_hosts() {
 fn poll_says_when_a_full_socket_has_room_and_when_a_connect_is_over() {
     let (a, b) = Host::pair().unwrap();
     let (_listener, client, server) = connect(&a, &b);
-    client.set_nonblocking(true).unwrap();
-    while (&client).write(&[0; 65_536]).is_ok() {}
+    fill(&client);
     assert_eq!(poll(&mut [PollFd::new(&client, Ready::OUT)], Some(Duration::from_millis(50))), 0);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -373,7 +393,10 @@ fn a_device_that_fails_is_reported_and_ends_nobody_else() {
     eventually("the report", || host.devices()[0].error.is_some());
     assert_eq!(host.devices()[0].error.as_ref().unwrap().kind(), ErrorKind::BrokenPipe);
     let error = host.connect("10.0.0.2:1").unwrap_err();
-    assert!(matches!(errno(&error), Some(Errno::ENETDOWN | Errno::ENETUNREACH | Errno::EHOSTUNREACH)), "{error}");
+    assert!(
+        matches!(errno(&error), Some(Errno::ENETDOWN | Errno::ENETUNREACH | Errno::EHOSTUNREACH)),
+        "{error}"
+    );
     host.connect("127.0.0.1:1").unwrap();
     listener.accept().unwrap();
     // Time goes on without a device: a read still ends in time.
@@ -468,7 +491,8 @@ fn captures_hold_every_packet_with_its_state() {
     let capture = Capture::create(&path, CaptureOptions::default()).unwrap();
     let (device, other) = Memory::pair(MemoryOptions::default());
     let build = |builder: HostBuilder| builder.build().unwrap();
-    let a = build(Host::builder().device(device).address([10, 0, 0, 1], 24).capture(capture.clone()).unwrap());
+    let a =
+        build(Host::builder().device(device).address([10, 0, 0, 1], 24).capture(capture.clone()).unwrap());
     let b = build(Host::builder().device(other).address([10, 0, 0, 2], 24));
     let (listener, client, server) = connect(&a, &b);
     (&client).write_all(b"hello").unwrap();
@@ -506,9 +530,11 @@ fn raw_options_and_ioctl_have_linuxs_numbers() {
 #[test]
 fn gateways_must_be_reachable() {
     let (device, _other) = Memory::pair(MemoryOptions::default());
-    let error = Host::builder().device(device).address([10, 0, 0, 1], 24).gateway([10, 9, 9, 9]).build().err();
+    let error =
+        Host::builder().device(device).address([10, 0, 0, 1], 24).gateway([10, 9, 9, 9]).build().err();
     assert_eq!(errno(&error.expect("it is on no network")), Some(Errno::ENETUNREACH));
     let (device, _other) = Memory::pair(MemoryOptions::default());
-    let host = Host::builder().device(device).address([10, 0, 0, 1], 24).gateway([10, 0, 0, 9]).build().unwrap();
+    let host =
+        Host::builder().device(device).address([10, 0, 0, 1], 24).gateway([10, 0, 0, 9]).build().unwrap();
     assert!(host.with_stack(|stack, _| stack.way([192, 0, 2, 1].into())).is_ok());
 }

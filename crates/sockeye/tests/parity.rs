@@ -40,7 +40,11 @@ impl Ours {
     fn connect(&self, address: SocketAddr) -> io::Result<sockeye::net::TcpStream> {
         self.client.connect(address)
     }
-    fn connect_timeout(&self, address: &SocketAddr, timeout: Duration) -> io::Result<sockeye::net::TcpStream> {
+    fn connect_timeout(
+        &self,
+        address: &SocketAddr,
+        timeout: Duration,
+    ) -> io::Result<sockeye::net::TcpStream> {
         sockeye::net::TcpStream::connect_timeout(&self.client, address, timeout)
     }
 }

@@ -199,10 +199,13 @@ impl HostBuilder {
         }
         for (destination, gateway, index) in self.routes {
             let interface = ports[index].interface;
-            stack.add_route(Route { destination, gateway, interface, metric: 0, mtu: None }).map_err(into_io)?;
+            stack
+                .add_route(Route { destination, gateway, interface, metric: 0, mtu: None })
+                .map_err(into_io)?;
         }
         for gateway in self.gateways {
-            let interface = stack.way(gateway).map_err(into_io)?.interface.ok_or(Errno::EINVAL).map_err(into_io)?;
+            let interface =
+                stack.way(gateway).map_err(into_io)?.interface.ok_or(Errno::EINVAL).map_err(into_io)?;
             let any: IpAddr = if gateway.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
             let destination = Cidr::new(any, 0);
             let route = Route { destination, gateway: Some(gateway), interface, metric: 0, mtu: None };
@@ -224,7 +227,8 @@ fn start(shard: Arc<Shard>, name: &str, linger: Duration) -> io::Result<Host> {
     for index in 0..shard.ports.len().max(1) {
         let device = shard.ports.get(index).map_or("time", |port| port.device.name());
         let shard = shard.clone();
-        let thread = thread::Builder::new().name(format!("{name}/{device}")).spawn(move || shard.drive(index))?;
+        let thread =
+            thread::Builder::new().name(format!("{name}/{device}")).spawn(move || shard.drive(index))?;
         host.0.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
     }
     Ok(host)
@@ -331,7 +335,8 @@ impl Host {
             shard.close_now(id);
         }
         report.aborted = self.finish(timeout);
-        report.time_wait = shard.look(|stack, _| stack.snapshot().filter(|row| row.kind == RowKind::TimeWait).count());
+        report.time_wait =
+            shard.look(|stack, _| stack.snapshot().filter(|row| row.kind == RowKind::TimeWait).count());
         self.0.stop();
         report
     }
@@ -346,11 +351,15 @@ impl Host {
     fn finish(&self, timeout: Duration) -> usize {
         let shard = &self.0.shard;
         wait_until_quiet(shard, timeout);
-        let left: Vec<_> =
-            shard.look(|stack, _| stack.snapshot().filter(is_live).filter_map(|row| row.id).collect());
-        for &id in &left {
+        let left = |row: &SocketRow| is_live(row).then_some((row.id?, row.kind == RowKind::Orphan));
+        let left: Vec<_> = shard.look(|stack, _| stack.snapshot().filter_map(|row| left(&row)).collect());
+        for &(id, is_orphan) in &left {
             // One that has ended meanwhile needs no reset.
-            let _ = shard.with(|stack, now| stack.abort(now, id));
+            let _ = shard.with(
+                |stack, now| {
+                    if is_orphan { stack.abort_orphan(now, id) } else { stack.abort(now, id) }
+                },
+            );
         }
         left.len()
     }
@@ -408,7 +417,8 @@ fn all_dead(shard: &Shard) -> bool {
 
 /// A connection that has not ended.
 fn is_live(row: &SocketRow) -> bool {
-    matches!(row.kind, RowKind::Connection | RowKind::Orphan | RowKind::Waiting) && row.state != sockeye_core::tcp::State::Closed
+    matches!(row.kind, RowKind::Connection | RowKind::Orphan | RowKind::Waiting)
+        && row.state != sockeye_core::tcp::State::Closed
 }
 
 pub(crate) fn into_io(error: Errno) -> io::Error {

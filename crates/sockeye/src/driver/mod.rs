@@ -12,8 +12,8 @@ mod shard;
 mod waiters;
 
 pub use clock::Clock;
-pub use host::{DeviceStatus, Host, HostBuilder, ShutdownReport, WeakHost};
 pub(crate) use host::into_io;
+pub use host::{DeviceStatus, Host, HostBuilder, ShutdownReport, WeakHost};
 pub use records::Records;
 
 pub(crate) use shard::Polled;

@@ -261,7 +261,10 @@ impl Shard {
                 (inner.writing, inner.blocked) = (false, true);
                 let earlier = self.is_earlier(&inner);
                 drop(inner);
-                self.ports.iter().filter(|port| port.full.load(Ordering::Acquire)).for_each(|port| port.device.wake());
+                self.ports
+                    .iter()
+                    .filter(|port| port.full.load(Ordering::Acquire))
+                    .for_each(|port| port.device.wake());
                 return self.tell_keeper(earlier);
             }
         }
@@ -394,7 +397,9 @@ impl Shard {
         let mut woken = self.nap.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !*woken {
             woken = match timeout {
-                Some(timeout) => self.nap.1.wait_timeout(woken, timeout).unwrap_or_else(PoisonError::into_inner).0,
+                Some(timeout) => {
+                    self.nap.1.wait_timeout(woken, timeout).unwrap_or_else(PoisonError::into_inner).0
+                }
                 None => self.nap.1.wait(woken).unwrap_or_else(PoisonError::into_inner),
             };
         }

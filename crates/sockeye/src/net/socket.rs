@@ -237,7 +237,8 @@ impl Socket {
     /// # Errors
     /// As [`Socket::recv`].
     pub fn recv_vectored(&self, out: &mut [IoSliceMut<'_>], flags: MsgFlags) -> io::Result<usize> {
-        let mut slices: smallvec::SmallVec<[&mut [u8]; 16]> = out.iter_mut().map(|slice| &mut **slice).collect();
+        let mut slices: smallvec::SmallVec<[&mut [u8]; 16]> =
+            out.iter_mut().map(|slice| &mut **slice).collect();
         let mut op = RecvOp::new(self.0.id, self.flags(flags));
         self.block_on(|stack, now| op.poll_vectored(stack, now, &mut slices))
     }
@@ -369,7 +370,9 @@ impl Socket {
 
     pub(crate) fn bool_option(&self, name: SockOptName) -> io::Result<bool> {
         match self.option(name)? {
-            SockOpt::NoDelay(on) | SockOpt::KeepAlive(on) | SockOpt::V6Only(on) | SockOpt::QuickAck(on) => Ok(on),
+            SockOpt::NoDelay(on) | SockOpt::KeepAlive(on) | SockOpt::V6Only(on) | SockOpt::QuickAck(on) => {
+                Ok(on)
+            }
             other => Err(mismatch(&other)),
         }
     }

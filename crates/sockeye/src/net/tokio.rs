@@ -13,12 +13,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use ::tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use sockeye_core::socket::op::{AcceptOp, ConnectOp, OpPoll};
 use sockeye_core::socket::{How, MsgFlags, SockOpt, SockOptName};
 use sockeye_core::stack::Stack;
 use sockeye_core::tcp::TcpInfo;
 use sockeye_core::{Errno, Instant, Ready};
-use ::tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::socket::{AsSocket, Socket};
 use crate::driver::{Host, Polled, Ticket, into_io};
@@ -56,7 +56,12 @@ impl Slot {
         if ready.is_empty() { Poll::Pending } else { Poll::Ready(ready) }
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>, flags: MsgFlags) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+        flags: MsgFlags,
+    ) -> Poll<io::Result<usize>> {
         let id = self.socket.id();
         let room = out.initialize_unfilled();
         let count = ready!(self.poll(cx, |stack, now| or_wait(stack.recv(now, id, room, flags), READABLE)))?;
@@ -106,7 +111,10 @@ async fn ready_for(socket: &Socket, interest: Ready) -> io::Result<Ready> {
 }
 
 /// EAGAIN where the socket would have to wait.
-fn without_waiting<T>(socket: &Socket, call: impl FnOnce(&mut Stack, Instant) -> Result<T, Errno>) -> io::Result<T> {
+fn without_waiting<T>(
+    socket: &Socket,
+    call: impl FnOnce(&mut Stack, Instant) -> Result<T, Errno>,
+) -> io::Result<T> {
     socket.host().with_stack(call).map_err(into_io)
 }
 
@@ -428,7 +436,11 @@ macro_rules! async_read {
 macro_rules! async_write {
     ($name:ty, $this:ident => $slot:expr) => {
         impl AsyncWrite for $name {
-            fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                data: &[u8],
+            ) -> Poll<io::Result<usize>> {
                 let $this = self.get_mut();
                 $slot.poll_write(cx, data)
             }
