@@ -1,0 +1,165 @@
+//! A host on TUN, the Linux kernel's TCP on the other side, in a namespace of the test's own.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::in_namespace;
+use sockeye::Host;
+use sockeye::device::{Tun, TunOptions};
+
+const HOST: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1)), IpAddr::V6(Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, 0, 1))];
+const OURS: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(10, 9, 0, 2)), IpAddr::V6(Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, 0, 2))];
+
+fn host(offload: bool) -> Host {
+    let options =
+        TunOptions { host_addresses: vec![(HOST[0], 24), (HOST[1], 64)], offload, ..TunOptions::new("sky0") };
+    let tun = Tun::open(&options).unwrap();
+    Host::builder().name("test").device(tun).address(OURS[0], 24).address(OURS[1], 64).build().unwrap()
+}
+
+fn data(len: usize) -> Vec<u8> {
+    (0..len as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+}
+
+/// Sends `len` bytes one way over each family, and the other way; prints how fast.
+fn both_ways(host: &Host, len: usize) {
+    for family in 0..2 {
+        let listener = host.bind((OURS[family], 80)).unwrap();
+        let client = std::net::TcpStream::connect((OURS[family], 80)).unwrap();
+        let (server, peer) = listener.accept().unwrap();
+        assert_eq!(peer.ip(), HOST[family]);
+        let sent = data(len);
+        let (began, up) = (Instant::now(), sent.clone());
+        let writer = thread::spawn(move || {
+            (&client).write_all(&up).unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+            client
+        });
+        let mut got = Vec::with_capacity(len);
+        (&server).read_to_end(&mut got).unwrap();
+        let client = writer.join().unwrap();
+        let up = began.elapsed();
+        assert!(got == sent, "what the kernel sent is what we read");
+        let began = Instant::now();
+        let reader = thread::spawn(move || {
+            let mut got = Vec::with_capacity(len);
+            (&client).read_to_end(&mut got).unwrap();
+            got
+        });
+        (&server).write_all(&sent).unwrap();
+        drop(server);
+        assert!(reader.join().unwrap() == sent, "what we sent is what the kernel read");
+        let rate = |took: Duration| len as f64 * 8e-9 / took.as_secs_f64();
+        println!("IPv{}: up {:.1}, down {:.1} Gbit/s", [4, 6][family], rate(up), rate(began.elapsed()));
+    }
+}
+
+#[test]
+fn the_kernel_sends_and_receives_with_offloads() {
+    in_namespace("the_kernel_sends_and_receives_with_offloads", || both_ways(&host(true), 256 << 20));
+}
+
+#[test]
+fn the_kernel_sends_and_receives_plain_packets() {
+    in_namespace("the_kernel_sends_and_receives_plain_packets", || both_ways(&host(false), 64 << 20));
+}
+
+#[test]
+fn we_connect_to_the_kernel_and_are_refused_where_nobody_listens() {
+    in_namespace("we_connect_to_the_kernel_and_are_refused_where_nobody_listens", || {
+        let host = host(true);
+        for family in 0..2 {
+            let listener = std::net::TcpListener::bind((HOST[family], 0)).unwrap();
+            let address = listener.local_addr().unwrap();
+            let client = host.connect(address).unwrap();
+            let (mut server, peer) = listener.accept().unwrap();
+            assert_eq!(peer, client.local_addr().unwrap());
+            (&client).write_all(b"hello").unwrap();
+            drop(client);
+            let mut text = String::new();
+            server.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "hello");
+            drop((server, listener));
+            assert_eq!(host.connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+            let refused = std::net::TcpStream::connect((OURS[family], 1)).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        }
+    });
+}
+
+#[test]
+fn a_thousand_connections_of_the_kernel_live_at_once() {
+    in_namespace("a_thousand_connections_of_the_kernel_live_at_once", || {
+        let host = host(true);
+        let listener = host.bind((OURS[0], 80)).unwrap();
+        let accepting =
+            thread::spawn(move || listener.incoming().take(1_000).map(Result::unwrap).collect::<Vec<_>>());
+        let mut clients: Vec<_> =
+            (0..1_000).map(|_| std::net::TcpStream::connect((OURS[0], 80)).unwrap()).collect();
+        for (n, client) in clients.iter_mut().enumerate() {
+            client.write_all(&(n as u32).to_be_bytes()).unwrap();
+        }
+        let mut seen = vec![false; 1_000];
+        for mut server in accepting.join().unwrap() {
+            let mut out = [0; 4];
+            server.read_exact(&mut out).unwrap();
+            server.write_all(&out).unwrap();
+            seen[u32::from_be_bytes(out) as usize] = true;
+        }
+        assert!(seen.iter().all(|seen| *seen));
+        for (n, client) in clients.iter_mut().enumerate() {
+            let mut out = Vec::new();
+            client.read_to_end(&mut out).unwrap();
+            assert_eq!(out, (n as u32).to_be_bytes());
+        }
+    });
+}
+
+#[test]
+fn an_interface_down_for_a_while_delays_and_breaks_nothing() {
+    in_namespace("an_interface_down_for_a_while_delays_and_breaks_nothing", || {
+        let host = host(true);
+        let listener = std::net::TcpListener::bind(SocketAddr::new(HOST[0], 0)).unwrap();
+        let client = host.connect(listener.local_addr().unwrap()).unwrap();
+        let mut server = listener.accept().unwrap().0;
+        let link = |how: &str| {
+            let status = Command::new("ip").args(["link", "set", "sky0", how]).status().unwrap();
+            assert!(status.success());
+        };
+        (&client).write_all(&data(100_000)).unwrap();
+        let mut got = vec![0; 100_000];
+        server.read_exact(&mut got).unwrap();
+        link("down");
+        (&client).write_all(&data(100_000)).unwrap();
+        thread::sleep(Duration::from_secs(1));
+        link("up");
+        drop(client);
+        got.clear();
+        server.read_to_end(&mut got).unwrap();
+        assert!(got == data(100_000));
+        let device = &host.devices()[0];
+        assert!(device.stats.tx_dropped > 0 && device.error.is_none(), "{device:?}");
+    });
+}
+
+#[test]
+fn an_interface_that_is_deleted_is_reported() {
+    in_namespace("an_interface_that_is_deleted_is_reported", || {
+        let host = host(true);
+        assert!(Command::new("ip").args(["link", "delete", "sky0"]).status().unwrap().success());
+        let began = Instant::now();
+        while host.devices()[0].error.is_none() {
+            assert!(began.elapsed() < Duration::from_secs(10), "no report");
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert!(host.connect((HOST[0], 1)).is_err());
+    });
+}
