@@ -44,7 +44,10 @@ fn fill(client: &TcpStream) {
     let (mut writer, mut refused) = (client, 0);
     while refused < 10 {
         match writer.write(&[0; 65_536]) {
-            Ok(_) => refused = 0,
+            Ok(n) => {
+                assert!(n > 0);
+                refused = 0;
+            }
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::WouldBlock);
                 refused += 1;

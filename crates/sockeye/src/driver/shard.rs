@@ -282,7 +282,8 @@ impl Shard {
                 None => _ = self.undeliverable.fetch_add(1, Ordering::Relaxed),
             }
         }
-        self.ports.iter().fold(true, |room, port| port.flush() && room)
+        // Every port is flushed, also those after a full one.
+        self.ports.iter().filter(|port| !port.flush()).count() == 0
     }
 
     /// Goes on with what a full device had no room for, if it has now.
