@@ -45,7 +45,7 @@ use crate::socket::{Domain, Ready, SocketId};
 use crate::stats::Stats;
 use crate::tcp::{Connection, Cx, Done, Outcome, SeqNum, State, Tuple};
 use crate::time::Instant;
-use crate::trace::Trace;
+use crate::trace::{Record, Trace, What};
 use cookie::Cookies;
 use demux::{Demux, Key as TupleKey, TupleHash};
 use fragment::Reassembler;
@@ -320,6 +320,7 @@ impl Stack {
         }
         self.advance_half_open(now);
         while let Some(index) = self.time_waits.expired(now) {
+            self.trace_time_wait_over(now, index);
             self.end_time_wait(index);
             self.stats.tw += 1;
         }
@@ -561,6 +562,17 @@ impl Stack {
             self.ports.hold(binding);
         }
         self.stats.time_wait = self.time_waits.len() as u64;
+    }
+
+    /// The last change of state of a connection that left nothing but its TIME-WAIT.
+    fn trace_time_wait_over(&mut self, now: Instant, index: u32) {
+        if !self.trace.on() {
+            return;
+        }
+        let Some((tuple, _)) = self.time_waits.answer(index) else { return };
+        let why = crate::tcp::state::Event::TimeWaitOver;
+        let what = What::State { from: State::TimeWait, to: State::Closed, why };
+        self.trace.push(Record { at: now, socket: None, tuple, what });
     }
 
     fn end_time_wait(&mut self, index: u32) {

@@ -4,8 +4,10 @@ use super::harness::{A, B, Net, Seg, addr};
 use crate::config::{Config, Profile};
 use crate::errno::Errno;
 use crate::socket::SocketId;
+use crate::tcp::state::Event;
 use crate::tcp::{SeqNum, State};
 use crate::time::Duration;
+use crate::trace::What;
 use crate::wire::tcp::Flags;
 use core::net::SocketAddr;
 
@@ -48,6 +50,21 @@ fn time_wait_lasts_2_msl() {
         net.inject(&fin);
         assert_eq!(net.one().hdr.flags, Flags::RST);
     }
+}
+
+/// Whoever watches sees the end of TIME-WAIT, though no connection is left to tell it.
+/// Shows: rfc9293-s3.6-a
+#[test]
+fn the_end_of_time_wait_is_recorded() {
+    let mut net = Net::new();
+    net.stack.trace_mut().enable(64);
+    time_wait(&mut net, from());
+    net.advance(net.stack.config().time_wait);
+    let records = core::iter::from_fn(|| net.stack.trace_mut().next_record());
+    let last = records.filter(|record| matches!(record.what, What::State { .. })).last().expect("records");
+    assert_eq!(last.tuple.remote, from());
+    let What::State { from, to, why } = last.what else { unreachable!("filtered above") };
+    assert_eq!((from, to, why), (State::TimeWait, State::Closed, Event::TimeWaitOver));
 }
 
 /// A newer SYN opens a new incarnation whose ISS is above the old SND.NXT.
