@@ -97,14 +97,25 @@ impl Stack {
             }
             route = SourceRoute::read(ip, packet.front());
         }
+        let hash = self.hash.of(TupleKey::new(&tuple).as_bytes());
         let gso_size = packet.gso_size;
         let data = seg.take_payload(packet);
-        let seg = Segment { hdr, data, gso_size, tos: ip.traffic_class, ttl: ip.hop_limit };
-        let hash = self.hash.of(TupleKey::new(&tuple).as_bytes());
-        let arrival = Arrival { tuple, hash, seg, route, from };
-        match self.find_connection(hash, &tuple) {
-            Some(key) => self.arrive_connected(now, key, arrival),
-            None => self.arrive_elsewhere(now, arrival),
+        let (tos, ttl) = (ip.traffic_class, ip.hop_limit);
+        let Some(key) = self.find_connection(hash, &tuple) else {
+            let seg = Segment { hdr, data, gso_size, tos, ttl };
+            return self.arrive_elsewhere(now, Arrival { tuple, hash, seg, route, from });
+        };
+        if let Some(reason) = self.refuses_connected(key, from, ttl) {
+            return self.record_drop(Some(key), Some(tuple), reason, Some(hdr.seq));
+        }
+        if let Some(route) = route {
+            self.follow_route(now, key, &route);
+        }
+        let outcome = self.with_connection(now, key, |conn, cx| {
+            conn.on_segment(cx, Segment { hdr, data, gso_size, tos, ttl })
+        });
+        if let Some(outcome) = outcome {
+            self.settle(now, key, outcome);
         }
     }
 
@@ -138,25 +149,19 @@ impl Stack {
         self.stats.ip_reasm_timeout = counters.timed_out;
     }
 
+    /// What a connection's segments have to pass before TCP sees them.
     #[inline]
-    fn arrive_connected(&mut self, now: Instant, key: Key, arrival: Arrival) {
-        let Arrival { tuple, seg, route, from, .. } = arrival;
-        let Some(socket) = self.sockets.get(key) else { return };
+    fn refuses_connected(&mut self, key: Key, from: Option<InterfaceId>, ttl: u8) -> Option<DropReason> {
+        let socket = self.sockets.get(key)?;
         if from.is_some() && socket.link == Link::Inside {
             // Spoofed: connections to ourselves do not come by a wire.
-            return self.record_drop(Some(key), Some(tuple), DropReason::BadSource, Some(seg.hdr.seq));
+            return Some(DropReason::BadSource);
         }
-        if seg.ttl < socket.options.min_ttl {
+        if ttl < socket.options.min_ttl {
             self.stats.tcp_min_ttl_drop += 1;
-            return self.record_drop(Some(key), Some(tuple), DropReason::LowTtl, Some(seg.hdr.seq));
+            return Some(DropReason::LowTtl);
         }
-        if let Some(route) = route {
-            self.follow_route(now, key, &route);
-        }
-        let outcome = self.with_connection(now, key, |conn, cx| conn.on_segment(cx, seg));
-        if let Some(outcome) = outcome {
-            self.settle(now, key, outcome);
-        }
+        None
     }
 
     /// A source route on a later segment replaces the one of a passive open (SHLD-24), unless the user set

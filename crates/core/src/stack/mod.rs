@@ -119,6 +119,8 @@ bitflags::bitflags! {
         const PROBING = 8_192;
         /// The user set IP options: received source routes change nothing (MUST-52).
         const OWN_ROUTE = 4_096;
+        /// Those for which settling takes more than the timer and the turn to send.
+        const SETTLES_SLOWLY = Self::ORPHAN.bits() | Self::FILTERED.bits();
     }
 }
 
@@ -389,14 +391,40 @@ impl Stack {
 
     /// All that follows from an operation on a connection, in one place: its answer, its timer, its turn to
     /// send, its readiness, its end.
+    #[inline]
     pub(crate) fn settle(&mut self, now: Instant, key: Key, outcome: Outcome) {
         self.now = now;
         self.charge(key);
+        let rare = outcome.done.is_some()
+            || outcome.reply.is_some()
+            || outcome.pmtu.is_some()
+            || outcome.negative_advice
+            || self.sockets.get(key).is_none_or(|s| s.flags.intersects(SocketFlags::SETTLES_SLOWLY));
+        if rare {
+            return self.settle_rest(now, key, outcome);
+        }
+        self.raise(key, outcome.ready);
+        self.settle_time(key);
+    }
+
+    /// The timer, and the turn to send.
+    #[inline]
+    fn settle_time(&mut self, key: Key) {
+        let Some(socket) = self.sockets.get_mut(key) else { return };
+        let Kind::Connection(conn) = &socket.kind else { return };
+        let deadline = conn.next_deadline();
+        if conn.wants_transmit() && !socket.flags.contains(SocketFlags::TX_QUEUED) {
+            socket.flags.insert(SocketFlags::TX_QUEUED);
+            self.tx_queue.push_back(key);
+        }
+        self.schedule(key.index, deadline);
+    }
+
+    #[cold]
+    fn settle_rest(&mut self, now: Instant, key: Key, outcome: Outcome) {
         let Some(socket) = self.sockets.get(key) else { return };
         let Kind::Connection(conn) = &socket.kind else { return };
-        let tuple = *conn.tuple();
-        let (deadline, wants) = (conn.next_deadline(), conn.wants_transmit());
-        let flags = socket.flags;
+        let (tuple, flags) = (*conn.tuple(), socket.flags);
         if let Some(reply) = outcome.reply {
             let route = socket.options.ip_options.clone();
             self.push_control(Control::outgoing(tuple, &reply, route));
@@ -412,16 +440,12 @@ impl Stack {
         }
         if flags.contains(SocketFlags::ORPHAN) {
             self.raise(key, self.level(key)); // for SO_LINGER
-        } else if !outcome.ready.is_empty() {
+        } else {
             self.raise(key, outcome.ready);
         }
-        if let Some(done) = outcome.done {
-            self.end_connection(now, key, done);
-            return;
-        }
-        self.schedule(key.index, deadline);
-        if wants && !flags.contains(SocketFlags::TX_QUEUED) {
-            self.enqueue_transmit(key);
+        match outcome.done {
+            Some(done) => self.end_connection(now, key, done),
+            None => self.settle_time(key),
         }
     }
 
@@ -436,13 +460,6 @@ impl Stack {
                 }
             }
             _ => self.wheel.schedule(index, deadline),
-        }
-    }
-
-    fn enqueue_transmit(&mut self, key: Key) {
-        if let Some(socket) = self.sockets.get_mut(key) {
-            socket.flags.insert(SocketFlags::TX_QUEUED);
-            self.tx_queue.push_back(key);
         }
     }
 

@@ -157,40 +157,40 @@ impl Stack {
 
     /// One turn of a connection; false if it had nothing.
     fn send_segment(&mut self, now: Instant, key: Key, out: &mut Vec<(InterfaceId, Packet)>) -> bool {
-        let generation = self.routes.generation();
         let Some(socket) = self.sockets.get_mut(key) else { return false };
         socket.flags.remove(SocketFlags::TX_QUEUED);
-        if socket.route_generation != generation {
+        if socket.route_generation != self.routes.generation() {
             self.refresh_way(now, key);
         }
-        let max_text = self.max_text(key);
-        let taken = self.with_connection(now, key, |conn, cx| {
-            let outgoing = conn.transmit(cx, max_text);
+        let Stack { sockets, config, stats, trace, rng, routes, hash, memory, tx_queue, .. } = self;
+        let Some(Socket { kind, link, options, flags, .. }) = sockets.get_mut(key) else { return false };
+        let Kind::Connection(conn) = kind else { return false };
+        let link = *link;
+        let (max_text, mode) = offloads(routes, link);
+        let pressure = memory.is_short(config);
+        let mut cx = Cx { now, config, stats, trace, rng, id: id_of(key), pressure };
+        let packet = conn.transmit(&mut cx, max_text).map(|outgoing| {
             let ident = conn.ident;
-            if let Some(out) = &outgoing {
-                conn.ident = ident.wrapping_add(segments(out.data.len(), out.gso_size) as u16);
-            }
-            (outgoing, ident, *conn.tuple(), conn.wants_transmit(), conn.next_deadline())
+            conn.ident = ident.wrapping_add(segments(outgoing.data.len(), outgoing.gso_size) as u16);
+            let tuple = conn.tuple();
+            let template = IpTemplate {
+                hop_limit: outgoing.ttl,
+                traffic_class: outgoing.tos,
+                ident,
+                dont_fragment: outgoing.dont_fragment,
+                flow_label: flow_label(hash, tuple),
+                ip_options: options.ip_options.as_deref().unwrap_or(&[]),
+                ..IpTemplate::new(tuple.local.ip(), tuple.remote.ip())
+            };
+            tcp::build(&template, &outgoing.hdr, outgoing.data, outgoing.gso_size, mode)
         });
-        let Some((outgoing, ident, tuple, wants, deadline)) = taken else { return false };
-        self.schedule(key.index, deadline);
-        if wants {
-            self.enqueue_transmit(key);
+        let deadline = conn.next_deadline();
+        if conn.wants_transmit() {
+            flags.insert(SocketFlags::TX_QUEUED);
+            tx_queue.push_back(key);
         }
-        let Some(outgoing) = outgoing else { return false };
-        let Some(socket) = self.sockets.get(key) else { return true };
-        let link = socket.link;
-        let mode = self.checksum_mode(link);
-        let template = IpTemplate {
-            hop_limit: outgoing.ttl,
-            traffic_class: outgoing.tos,
-            ident,
-            dont_fragment: outgoing.dont_fragment,
-            flow_label: self.flow_label(&tuple),
-            ip_options: socket.options.ip_options.as_deref().unwrap_or(&[]),
-            ..IpTemplate::new(tuple.local.ip(), tuple.remote.ip())
-        };
-        let packet = tcp::build(&template, &outgoing.hdr, outgoing.data, outgoing.gso_size, mode);
+        self.schedule(key.index, deadline);
+        let Some(packet) = packet else { return false };
         self.put(link, packet, out);
         true
     }
@@ -226,11 +226,11 @@ impl Stack {
                 let template = IpTemplate {
                     hop_limit: segment.ttl.unwrap_or(self.config.default_ttl),
                     traffic_class: segment.tos,
-                    flow_label: self.flow_label(&tuple),
+                    flow_label: flow_label(&self.hash, &tuple),
                     ip_options: segment.ip_options.as_deref().unwrap_or(&[]),
                     ..IpTemplate::new(tuple.local.ip(), tuple.remote.ip())
                 };
-                let mode = self.checksum_mode(link);
+                let (_, mode) = offloads(&self.routes, link);
                 let packet = tcp::build(&template, &hdr, Payload::new(), 0, mode);
                 self.put(link, packet, out);
             }
@@ -278,23 +278,6 @@ impl Stack {
         }
     }
 
-    fn checksum_mode(&self, link: Link) -> ChecksumMode {
-        match link {
-            Link::Interface(id) if !self.routes.interface(id).is_some_and(|i| i.checksum_offload) => {
-                ChecksumMode::Complete
-            }
-            _ => ChecksumMode::Partial,
-        }
-    }
-
-    /// A label for the flow, not to be guessed (RFC 6437 3); 0 for IPv4.
-    fn flow_label(&self, tuple: &Tuple) -> u32 {
-        if tuple.local.is_ipv4() {
-            return 0;
-        }
-        (self.hash.of(TupleKey::new(tuple).as_bytes()) >> 17) as u32 & 0xf_ffff
-    }
-
     fn count_sent(&mut self, hdr: &Header, why: Why) {
         if why.is_retransmission() {
             self.stats.retrans_segs += 1;
@@ -305,16 +288,26 @@ impl Stack {
             self.stats.out_rsts += 1;
         }
     }
+}
 
-    /// Bytes of text that fit into one super-segment of a connection's link; 0: one segment.
-    fn max_text(&self, key: Key) -> u32 {
-        let interface = match self.sockets.get(key).map(|s| s.link) {
-            Some(Link::Interface(id)) => self.routes.interface(id),
-            _ => None,
-        };
-        interface
-            .map_or(0, |i| if i.gso_max > u32::from(i.mtu) { i.gso_max.min(65_535) - HEADERS_MAX } else { 0 })
+/// The most bytes of text in one super-segment of a link (0: one segment), and who computes checksums.
+fn offloads(routes: &Routes, link: Link) -> (u32, ChecksumMode) {
+    let Link::Interface(id) = link else { return (0, ChecksumMode::Partial) };
+    let Some(interface) = routes.interface(id) else { return (0, ChecksumMode::Complete) };
+    let max_text = if interface.gso_max > u32::from(interface.mtu) {
+        interface.gso_max.min(65_535) - HEADERS_MAX
+    } else {
+        0
+    };
+    (max_text, if interface.checksum_offload { ChecksumMode::Partial } else { ChecksumMode::Complete })
+}
+
+/// A label for the flow, not to be guessed (RFC 6437 3); 0 for IPv4.
+fn flow_label(hash: &TupleHash, tuple: &Tuple) -> u32 {
+    if tuple.local.is_ipv4() {
+        return 0;
     }
+    (hash.of(TupleKey::new(tuple).as_bytes()) >> 17) as u32 & 0xf_ffff
 }
 
 fn with_ports(mut hdr: Header, tuple: &Tuple) -> Header {
