@@ -103,7 +103,11 @@ impl Connection {
         self.due.tlp = false;
         let each = self.text_per_segment();
         let fresh = self.snd.unsent().min(self.snd.usable()).min(each);
-        let probe = self.flight.as_mut()?.on_tlp(cx.now, fresh > 0, &mut self.persist)?;
+        let flight = self.flight.as_mut()?;
+        if self.trouble_since.is_never() {
+            self.trouble_since = flight.rto_base(); // the probe moves it, the user timeout does not mind
+        }
+        let probe = flight.on_tlp(cx.now, fresh > 0, &mut self.persist)?;
         cx.stats.tcp_loss_probes += 1;
         match probe {
             Probe::NewData => Some(self.send_new(cx, fresh, each, Why::Tlp)),
