@@ -35,6 +35,7 @@ impl Connection {
             self.counters.bytes_acked += u64::from(bytes);
             self.retries = 0;
             self.trouble_since = Instant::NEVER;
+            self.doubted_pmtu = 0; // things move: the report was not true, or comes again (RFC 5927 7.2)
             self.soft_error = None;
             if !had_room || bytes > 0 {
                 if self.is_writable() {
