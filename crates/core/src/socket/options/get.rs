@@ -94,6 +94,7 @@ fn read_socket(options: &Options, name: SockOptName, situation: &Situation<'_>) 
         SockOptName::SndLowat => SockOpt::SndLowat(1),
         SockOptName::RcvTimeo => SockOpt::RcvTimeo(options.rcvtimeo),
         SockOptName::SndTimeo => SockOpt::SndTimeo(options.sndtimeo),
+        SockOptName::AcceptFilter => SockOpt::AcceptFilter(options.accept_filter),
         SockOptName::Mark => SockOpt::Mark(options.mark),
         SockOptName::BindToIfIndex => SockOpt::BindToIfIndex(options.bind_to_device as i32),
         _ => return Err(Errno::ENOPROTOOPT),

@@ -18,6 +18,7 @@ use alloc::string::String;
 use core::net::SocketAddr;
 
 use crate::Errno;
+use crate::config::AcceptFilter;
 use crate::socket::Domain;
 use crate::tcp::{State, TcpInfo};
 use crate::time::Duration;
@@ -125,6 +126,10 @@ options! {
     Cookie(u64) = SOL_SOCKET 57;
     /// SO_BINDTOIFINDEX: an interface's number from 1, 0 for none.
     BindToIfIndex(i32) = SOL_SOCKET 62;
+
+    /// SO_ACCEPTFILTER, FreeBSD's, under its number: what a connection must have sent before `accept` hands it out.
+    /// EINVAL unless the socket listens.
+    AcceptFilter(AcceptFilter) = SOL_SOCKET 0x1000;
 
     /// IP_TOS: the two ECN bits are not taken.
     Tos(i32) = IPPROTO_IP 1;

@@ -7,6 +7,7 @@ use core::net::SocketAddr;
 
 use super::{IPPROTO_IP, SockOpt, SockOptName, tcp_info};
 use crate::Errno;
+use crate::config::AcceptFilter;
 use crate::socket::{Domain, SocketId};
 use crate::stack::Stack;
 use crate::time::{Duration, Instant};
@@ -15,6 +16,8 @@ use crate::time::{Duration, Instant};
 const IFNAMSIZ: usize = 16;
 /// TCP_CA_NAME_MAX.
 const CA_NAME_MAX: usize = 16;
+/// The name in FreeBSD's `struct accept_filter_arg`.
+const FILTER_NAME_MAX: usize = 16;
 /// MAX_SCHEDULE_TIMEOUT in seconds, about: what a time is cut to.
 const FOREVER_SECS: u64 = i64::MAX as u64 / 1_000;
 
@@ -86,6 +89,7 @@ fn decode(name: SockOptName, value: &[u8]) -> Result<SockOpt, Errno> {
         N::Congestion if value.is_empty() => return Err(Errno::EINVAL),
         N::Congestion => SockOpt::Congestion(name_of(value, CA_NAME_MAX - 1)),
         N::IpOptions => SockOpt::IpOptions(Box::from(value)),
+        N::AcceptFilter => SockOpt::AcceptFilter(filter_of(&name_of(value, FILTER_NAME_MAX - 1))?),
         N::Type | N::Error | N::SndLowat | N::PeerName | N::AcceptConn | N::Protocol | N::Domain => {
             return Err(Errno::ENOPROTOOPT);
         }
@@ -184,6 +188,11 @@ fn encode(option: &SockOpt) -> Vec<u8> {
             bytes
         }
         O::IpOptions(bytes) => bytes.to_vec(),
+        O::AcceptFilter(filter) => {
+            let mut bytes = Vec::from(filter_name(*filter).as_bytes());
+            bytes.resize(FILTER_NAME_MAX, 0);
+            bytes
+        }
         O::Info(info) => tcp_info::encode(info),
         O::PeerName(addr) => sockaddr(addr),
         O::Cookie(cookie) => Vec::from(cookie.to_ne_bytes()),
@@ -264,7 +273,8 @@ fn to_int(option: &SockOpt) -> i32 {
         | O::KeepIntvl(_)
         | O::Info(_)
         | O::Congestion(_)
-        | O::UserTimeout(_) => 0, // `encode` has taken these
+        | O::UserTimeout(_)
+        | O::AcceptFilter(_) => 0, // `encode` has taken these
     }
 }
 
@@ -305,6 +315,20 @@ fn name_of(value: &[u8], most: usize) -> String {
     let value = &value[..value.len().min(most)];
     let end = value.iter().position(|&byte| byte == 0).unwrap_or(value.len());
     String::from(core::str::from_utf8(&value[..end]).unwrap_or("\u{fffd}"))
+}
+
+/// Accept filters by FreeBSD's names; no name takes the filter away. ENOENT for an unknown one.
+fn filter_of(name: &str) -> Result<AcceptFilter, Errno> {
+    let all = [AcceptFilter::None, AcceptFilter::Data, AcceptFilter::Http];
+    all.into_iter().find(|filter| filter_name(*filter) == name).ok_or(Errno::ENOENT)
+}
+
+const fn filter_name(filter: AcceptFilter) -> &'static str {
+    match filter {
+        AcceptFilter::None => "",
+        AcceptFilter::Data => "dataready",
+        AcceptFilter::Http => "httpready",
+    }
 }
 
 /// `struct sockaddr_in` or `sockaddr_in6`.

@@ -124,6 +124,12 @@ fn apply_socket(options: &mut Options, option: &SockOpt, situation: &Situation<'
         }
         SockOpt::RcvTimeo(time) => options.rcvtimeo = *time,
         SockOpt::SndTimeo(time) => options.sndtimeo = *time,
+        SockOpt::AcceptFilter(filter) => {
+            if situation.state != State::Listen {
+                return Err(Errno::EINVAL);
+            }
+            options.accept_filter = *filter;
+        }
         SockOpt::Mark(mark) => {
             privileged(situation)?;
             options.mark = *mark;

@@ -332,3 +332,29 @@ fn closing_in_syn_sent_sends_nothing_and_a_late_answer_draws_a_rst() {
     assert_eq!(net.count(Side::A, Flags::RST), 1);
     assert_eq!(net.b.stats().passive_opens, synack, "no connection came of it");
 }
+
+/// Shows: posix-connect-d
+#[test]
+fn port_0_is_tried_and_refused_as_on_linux() {
+    let mut net = Net::new();
+    let client = net.socket(Side::A);
+    assert_eq!(net.a.connect(net.now, client, at(B, 0)), Err(Errno::EINPROGRESS));
+    net.run();
+    assert_eq!(net.a.connect(net.now, client, at(B, 0)), Err(Errno::ECONNREFUSED));
+}
+
+/// Shows: rfc9293-s3.5.1-a, posix-send-d
+#[test]
+fn a_peer_that_forgot_the_connection_resets_it_and_a_new_one_works() {
+    let mut net = Net::new();
+    let (client, server) = net.pair();
+    let mut rebooted = Stack::new(Config::default(), [9; 32]);
+    net.if_b = rebooted.add_interface(Interface::new("eth0", 1_500, vec![Cidr::new(B, 24)]));
+    net.b = rebooted;
+    assert_eq!(net.b.poll(server), Ready::NVAL);
+    net.send(Side::A, client, b"hello?").unwrap();
+    assert_eq!(net.recv(Side::A, client, 1), Err(Errno::ECONNRESET));
+    let (client, server) = net.pair();
+    net.send(Side::A, client, b"hello!").unwrap();
+    assert_eq!(net.recv(Side::B, server, 9).unwrap(), b"hello!");
+}

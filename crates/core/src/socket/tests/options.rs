@@ -461,3 +461,26 @@ fn a_congestion_control_has_a_name() {
     assert_eq!(raw_set(&mut net, id, IPPROTO_TCP, 13, b"\xff\xfe"), Err(Errno::ENOENT));
     assert_eq!(raw_set(&mut net, id, IPPROTO_TCP, 13, b""), Err(Errno::EINVAL));
 }
+
+/// Shows: posix-sockopt-c, posix-accept-a
+#[test]
+fn an_accept_filter_holds_connections_until_they_have_sent() {
+    use crate::config::AcceptFilter;
+
+    let mut net = Net::new();
+    let listener = net.listen();
+    let fresh = net.socket(Side::B);
+    let option = SockOpt::AcceptFilter(AcceptFilter::Data);
+    assert_eq!(net.b.setsockopt(net.now, fresh, &option), Err(Errno::EINVAL));
+    let mut set = |name: &[u8]| net.b.setsockopt_raw(net.now, listener, SOL_SOCKET, 0x1000, name);
+    assert_eq!(set(b"nosuchfilter"), Err(Errno::ENOENT));
+    assert_eq!(set(b"dataready\0"), Ok(()));
+    assert_eq!(net.b.getsockopt(net.now, listener, SockOptName::AcceptFilter), Ok(option));
+    let client = net.socket(Side::A);
+    let _ = net.a.connect(net.now, client, at(B, PORT));
+    net.run();
+    assert_eq!(net.b.accept(net.now, listener), Err(Errno::EAGAIN));
+    net.send(Side::A, client, b"GET").unwrap();
+    let (server, _) = net.b.accept(net.now, listener).unwrap();
+    assert_eq!(net.recv(Side::B, server, 9).unwrap(), b"GET");
+}
