@@ -1,5 +1,6 @@
 //! The calls, shown on two stacks joined by a wire in virtual time.
 
+mod any_order;
 mod bind;
 mod connect;
 mod fd;
