@@ -54,6 +54,8 @@ errno! {
     EFAULT = 14, "Bad address";
     /// The option cannot be changed while something depends on it.
     EBUSY = 16, "Device or resource busy";
+    /// The descriptor is registered with that epoll already.
+    EEXIST = 17, "File exists";
     /// No such interface.
     ENODEV = 19, "No such device";
     /// An argument or the socket's state does not fit the call.
