@@ -1,5 +1,5 @@
-//! The test world of Sockeye: hosts and links in virtual time, and scripts in the packetdrill language, read whole
-//! and checked before anything runs.
+//! The test world of Sockeye: hosts and links in virtual time, and scripts in the packetdrill language, read whole,
+//! then run against a stack.
 #![forbid(unsafe_code)]
 
 pub mod script;

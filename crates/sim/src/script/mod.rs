@@ -1,7 +1,8 @@
 //! Scripts in the packetdrill language: what is sent to a TCP, what it must answer, and what its calls return.
 //!
 //! [`parse`] reads a script whole: option lines, times, calls, packets, shell commands and assertions. What it
-//! cannot read it refuses with line, column, what it found and what it expected; nothing is skipped.
+//! cannot read it refuses with line, column, what it found and what it expected; nothing is skipped. [`run::run`] runs
+//! it against a stack of its own.
 
 pub mod ast;
 mod config;

@@ -57,6 +57,16 @@ impl Map {
         self.seq.is_some()
     }
 
+    /// Forgets the sequence numbers, not the timestamps: a new incarnation of the connection begins.
+    pub fn restart(&mut self) {
+        self.seq = None;
+    }
+
+    /// Whether the stack's timestamps are known.
+    pub fn has_timestamp(&self) -> bool {
+        self.timestamp.is_some()
+    }
+
     /// Learns from the first segment of the stack that the script calls `expected`.
     pub fn learn_seq(&mut self, expected: u32, on_wire: u32) {
         self.seq.get_or_insert(on_wire.wrapping_sub(expected));

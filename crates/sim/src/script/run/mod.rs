@@ -1,14 +1,20 @@
-//! What running a script needs besides a stack: a script's packets as bytes, the stack's bytes as a script's packets,
-//! the comparison of the two, and settings and statistics under the names that scripts use.
+//! Running a script: its events one by one in virtual time ([`run`]), its packets as bytes, the stack's bytes as a
+//! script's packets, the comparison of the two, and settings and statistics under the names that scripts use.
 //!
 //! Packets are taken apart and checked by code of its own here, not by the stack's: a mistake that the stack makes
 //! both ways must not hide itself.
 
+mod calls;
 pub mod compare;
 pub mod decode;
 pub mod encode;
+mod failure;
+mod flow;
 pub mod info;
 pub mod map;
+mod packets;
+mod runner;
+mod setup;
 pub mod sysctl;
 #[cfg(test)]
 mod tests;
@@ -18,7 +24,9 @@ use std::net::IpAddr;
 pub use compare::{Difference, differences};
 pub use decode::{Seen, decode};
 pub use encode::encode;
+pub use failure::{Failure, Rung};
 pub use map::{Ends, Map};
+pub use runner::{Options, Report, run};
 
 /// IP's number for TCP.
 const TCP: u8 = 6;

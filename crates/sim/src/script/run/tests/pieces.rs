@@ -6,7 +6,9 @@ use sockeye_core::tcp::TcpInfo;
 use sockeye_core::wire::{self, parse::Upper};
 use sockeye_core::{Config, Duration, Profile};
 
-use super::{Difference, Ends, Map, Seen, compare, decode, differences, encode, info, pattern, sysctl};
+use super::super::{
+    Difference, Ends, Map, Seen, compare, decode, differences, encode, info, pattern, sysctl,
+};
 use crate::script::ast::{Action, Body, Ecn, Packet, Tcp, TcpOption};
 use crate::script::shell::{Setting, defaults};
 use crate::script::{Source, parse};
