@@ -83,10 +83,12 @@ fn main() {
         "delay=5ms,rate=500mbit,queue=625kb,up:loss=0.01%",
         "delay=5us,rate=10gbit,queue=1mb",
         "delay=500ms,rate=100mbit,queue=12mb",
+        "delay=50ms,rate=1gbit,queue=12500kb",
     ];
-    for link in points {
+    let only = std::env::args().nth(1);
+    for link in points.into_iter().filter(|l| only.as_ref().is_none_or(|o| l.contains(o.as_str()))) {
         for kind in [CongestionKind::Cubic, CongestionKind::Reno] {
-            let secs = if link.contains("gbit") { 1 } else { 30 };
+            let secs = if link.contains("us,") { 1 } else { 30 };
             let started = std::time::Instant::now();
             let mut runs: Vec<f64> = (1..=3).map(|seed| goodput(link, kind, seed, secs)).collect();
             runs.sort_by(f64::total_cmp);

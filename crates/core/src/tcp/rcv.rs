@@ -179,9 +179,13 @@ impl Rcv {
             return;
         }
         if drs.copied > drs.space {
+            // Twice what was read, and ahead of a sender whose window still doubles (Linux's
+            // `tcp_rcv_space_adjust`).
+            let (copied, space) = (u64::from(drs.copied), u64::from(drs.space.max(1)));
+            let window = 2 * copied + 16 * u64::from(self.advmss);
+            let wanted = window + 2 * (window * (copied - space) / space);
             drs.space = drs.copied;
-            let wanted = drs.copied.saturating_mul(2).saturating_add(16 * u32::from(self.advmss));
-            self.capacity = self.capacity.max(wanted.min(max));
+            self.capacity = self.capacity.max(wanted.min(u64::from(max)) as u32);
         }
         drs.copied = 0;
         drs.space_at = now;
