@@ -24,27 +24,31 @@ pub(super) struct Arrival {
 
 impl Stack {
     /// Takes a packet that arrived at an interface.
-    pub fn receive(&mut self, now: Instant, interface: InterfaceId, packet: Packet) {
+    pub fn receive(&mut self, now: Instant, interface: InterfaceId, mut packet: Packet) {
         self.now = now;
         if self.routes.interface(interface).is_some_and(|i| i.up) {
-            self.input(now, Some(interface), packet);
+            self.input(now, Some(interface), &mut packet);
             self.relieve(now);
         } else {
             self.stats.ip_in_discards += 1;
         }
     }
 
-    pub(super) fn input(&mut self, now: Instant, from: Option<InterfaceId>, packet: Packet) {
+    pub(super) fn input(&mut self, now: Instant, from: Option<InterfaceId>, packet: &mut Packet) {
         self.stats.ip_in_receives += 1;
-        let parsed = match crate::wire::parse(&packet) {
+        // Borrowed all the way, so that headers and packet are not moved from step to step.
+        let parsed = crate::wire::parse(packet);
+        let parsed = match &parsed {
             Ok(parsed) => parsed,
-            Err(reject) => return self.reject(now, from, reject, &packet),
+            Err(reject) => return self.reject(now, from, *reject, packet),
         };
-        match parsed.upper {
+        match &parsed.upper {
             Upper::Tcp(seg) => self.input_tcp(now, from, &parsed.ip, seg, packet),
-            Upper::Icmp(message) => self.input_icmp(now, from, &parsed.ip, message, packet),
-            Upper::Fragment => self.input_fragment(now, from, &parsed.ip, packet),
-            Upper::Other { .. } => self.input_unknown(now, from, &parsed.ip, &packet),
+            Upper::Icmp(message) => {
+                self.input_icmp(now, from, &parsed.ip, *message, core::mem::take(packet));
+            }
+            Upper::Fragment => self.input_fragment(now, from, &parsed.ip, core::mem::take(packet)),
+            Upper::Other { .. } => self.input_unknown(now, from, &parsed.ip, packet),
         }
     }
 
@@ -77,10 +81,10 @@ impl Stack {
         now: Instant,
         from: Option<InterfaceId>,
         ip: &IpHeader,
-        seg: crate::wire::parse::Segment,
-        packet: Packet,
+        seg: &crate::wire::parse::Segment,
+        packet: &mut Packet,
     ) {
-        let hdr = seg.header;
+        let hdr = &seg.header;
         let tuple = Tuple {
             local: SocketAddr::new(ip.dst, hdr.dst_port),
             remote: SocketAddr::new(ip.src, hdr.src_port),
@@ -99,10 +103,10 @@ impl Stack {
         }
         let hash = self.hash.of(TupleKey::new(&tuple).as_bytes());
         let gso_size = packet.gso_size;
-        let data = seg.take_payload(packet);
+        let data = seg.move_payload(packet);
         let (tos, ttl) = (ip.traffic_class, ip.hop_limit);
         let Some(key) = self.find_connection(hash, &tuple) else {
-            let seg = Segment { hdr, data, gso_size, tos, ttl };
+            let seg = Segment { hdr: *hdr, data, gso_size, tos, ttl };
             return self.arrive_elsewhere(now, Arrival { tuple, hash, seg, route, from });
         };
         if let Some(reason) = self.refuses_connected(key, from, ttl) {
@@ -111,9 +115,8 @@ impl Stack {
         if let Some(route) = route {
             self.follow_route(now, key, &route);
         }
-        let outcome = self.with_connection(now, key, |conn, cx| {
-            conn.on_segment(cx, Segment { hdr, data, gso_size, tos, ttl })
-        });
+        let mut seg = Segment { hdr: *hdr, data, gso_size, tos, ttl };
+        let outcome = self.with_connection(now, key, |conn, cx| conn.on_segment_at(cx, &mut seg));
         if let Some(outcome) = outcome {
             self.settle(now, key, outcome);
         }
@@ -125,9 +128,9 @@ impl Stack {
             return self.record_drop(None, None, reason, None);
         }
         self.stats.ip_reasm_reqds += 1;
-        if let Some(whole) = self.reassembler.push(now, ip, packet) {
+        if let Some(mut whole) = self.reassembler.push(now, ip, packet) {
             // It is no fragment any more: the recursion ends here.
-            self.input(now, from, whole);
+            self.input(now, from, &mut whole);
         }
         self.count_reassembly();
     }

@@ -24,6 +24,21 @@ impl Memory {
     pub fn is_short(&self, config: &Config) -> bool {
         self.used >= config.mem_limit
     }
+
+    /// Brings the account of one connection up to date.
+    #[inline]
+    pub fn charge(&mut self, key: Key, socket: &mut Socket) {
+        let Kind::Connection(conn) = &socket.kind else { return };
+        let (now, before) = (conn.buffered(), socket.charged);
+        if now != before {
+            socket.charged = now;
+            self.used = self.used - u64::from(before) + u64::from(now);
+        }
+        if conn.is_probing() && !socket.flags.contains(SocketFlags::PROBING) {
+            socket.flags.insert(SocketFlags::PROBING);
+            self.probing.push_back(key);
+        }
+    }
 }
 
 impl Stack {
@@ -31,23 +46,6 @@ impl Stack {
     pub fn buffered(&self) -> u64 {
         self.memory.used
     }
-
-    /// Brings the account of one connection up to date.
-    #[inline]
-    pub(super) fn charge(&mut self, key: Key) {
-        let Some(socket) = self.sockets.get_mut(key) else { return };
-        let Kind::Connection(conn) = &socket.kind else { return };
-        let (now, before) = (conn.buffered(), socket.charged);
-        if now != before {
-            socket.charged = now;
-            self.memory.used = self.memory.used - u64::from(before) + u64::from(now);
-        }
-        if conn.is_probing() && !socket.flags.contains(SocketFlags::PROBING) {
-            socket.flags.insert(SocketFlags::PROBING);
-            self.memory.probing.push_back(key);
-        }
-    }
-
     /// A socket is gone, with what it held.
     pub(super) fn discharge(&mut self, bytes: u32) {
         self.memory.used -= u64::from(bytes);

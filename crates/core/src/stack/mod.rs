@@ -147,6 +147,22 @@ pub(crate) struct Socket {
     link: Link,
 }
 
+impl Socket {
+    /// Raises readiness: an event if somebody is interested, one however often it is raised.
+    #[inline]
+    fn raise(&mut self, key: Key, ready: Ready, events: &mut VecDeque<Key>) {
+        let ready = ready & self.interest;
+        if ready.is_empty() {
+            return;
+        }
+        self.raised |= ready;
+        if !self.flags.contains(SocketFlags::EVENT_QUEUED) {
+            self.flags.insert(SocketFlags::EVENT_QUEUED);
+            events.push_back(key);
+        }
+    }
+}
+
 /// A TCP/IP stack: see the module.
 pub struct Stack {
     pub(crate) config: Config,
@@ -363,15 +379,7 @@ impl Stack {
     /// Raises readiness: an event if somebody is interested, one however often it is raised.
     pub(crate) fn raise(&mut self, key: Key, ready: Ready) {
         let Some(socket) = self.sockets.get_mut(key) else { return };
-        let ready = ready & socket.interest;
-        if ready.is_empty() {
-            return;
-        }
-        socket.raised |= ready;
-        if !socket.flags.contains(SocketFlags::EVENT_QUEUED) {
-            socket.flags.insert(SocketFlags::EVENT_QUEUED);
-            self.events.push_back(key);
-        }
+        socket.raise(key, ready, &mut self.events);
     }
 
     /// Runs `f` on a live or ended connection, with what it sees of the stack. [`Stack::settle`] must follow.
@@ -394,72 +402,61 @@ impl Stack {
     #[inline]
     pub(crate) fn settle(&mut self, now: Instant, key: Key, outcome: Outcome) {
         self.now = now;
-        self.charge(key);
-        let rare = outcome.done.is_some()
+        if outcome.done.is_some()
             || outcome.reply.is_some()
             || outcome.pmtu.is_some()
             || outcome.negative_advice
-            || self.sockets.get(key).is_none_or(|s| s.flags.intersects(SocketFlags::SETTLES_SLOWLY));
-        if rare {
-            return self.settle_rest(now, key, outcome);
+        {
+            return self.settle_rare(now, key, outcome);
         }
-        self.raise(key, outcome.ready);
-        self.settle_time(key);
-    }
-
-    /// The timer, and the turn to send.
-    #[inline]
-    fn settle_time(&mut self, key: Key) {
-        let Some(socket) = self.sockets.get_mut(key) else { return };
+        let Stack { sockets, memory, wheel, tx_queue, events, .. } = self;
+        let Some(socket) = sockets.get_mut(key) else { return };
+        memory.charge(key, socket);
         let Kind::Connection(conn) = &socket.kind else { return };
-        let deadline = conn.next_deadline();
+        schedule(wheel, now, key.index, conn.next_deadline());
         if conn.wants_transmit() && !socket.flags.contains(SocketFlags::TX_QUEUED) {
             socket.flags.insert(SocketFlags::TX_QUEUED);
-            self.tx_queue.push_back(key);
+            tx_queue.push_back(key);
         }
-        self.schedule(key.index, deadline);
+        socket.raise(key, outcome.ready, events);
+        if socket.flags.intersects(SocketFlags::SETTLES_SLOWLY) {
+            self.settle_unaccepted(key);
+        }
     }
 
+    /// Sockets that no user holds now: the accept filter may be content, a lingering `close` may end.
     #[cold]
-    fn settle_rest(&mut self, now: Instant, key: Key, outcome: Outcome) {
+    fn settle_unaccepted(&mut self, key: Key) {
         let Some(socket) = self.sockets.get(key) else { return };
-        let Kind::Connection(conn) = &socket.kind else { return };
-        let (tuple, flags) = (*conn.tuple(), socket.flags);
-        if let Some(reply) = outcome.reply {
-            let route = socket.options.ip_options.clone();
-            self.push_control(Control::outgoing(tuple, &reply, route));
-        }
-        if let Some(pmtu) = outcome.pmtu {
-            self.routes.lower_mtu(&self.config, now, tuple.remote.ip(), pmtu);
-        }
-        if outcome.negative_advice {
-            self.routes.negative_advice(&self.config, now, tuple.remote.ip());
-        }
+        let flags = socket.flags;
         if flags.contains(SocketFlags::FILTERED) {
             self.apply_accept_filter(key);
         }
         if flags.contains(SocketFlags::ORPHAN) {
             self.raise(key, self.level(key)); // for SO_LINGER
-        } else {
-            self.raise(key, outcome.ready);
-        }
-        match outcome.done {
-            Some(done) => self.end_connection(now, key, done),
-            None => self.settle_time(key),
         }
     }
 
-    /// Moves the wheel's entry only if it would fire too late: a timer that moves away with each segment
-    /// costs nothing, a spurious wake-up sets it right.
-    #[inline]
-    fn schedule(&mut self, index: u32, deadline: Instant) {
-        match self.wheel.deadline(index) {
-            Some(at) if at <= deadline => {
-                if at <= self.now && !deadline.is_never() {
-                    self.wheel.schedule(index, deadline);
-                }
-            }
-            _ => self.wheel.schedule(index, deadline),
+    /// [`Stack::settle`] of what is more than data and its acknowledgment.
+    #[inline(never)]
+    fn settle_rare(&mut self, now: Instant, key: Key, mut outcome: Outcome) {
+        let Some(socket) = self.sockets.get(key) else { return };
+        let Kind::Connection(conn) = &socket.kind else { return };
+        let tuple = *conn.tuple();
+        if let Some(reply) = outcome.reply.take() {
+            let route = socket.options.ip_options.clone();
+            self.push_control(Control::outgoing(tuple, &reply, route));
+        }
+        if let Some(pmtu) = outcome.pmtu.take() {
+            self.routes.lower_mtu(&self.config, now, tuple.remote.ip(), pmtu);
+        }
+        if core::mem::take(&mut outcome.negative_advice) {
+            self.routes.negative_advice(&self.config, now, tuple.remote.ip());
+        }
+        let done = outcome.done.take();
+        self.settle(now, key, outcome);
+        if let Some(done) = done {
+            self.end_connection(now, key, done);
         }
     }
 
@@ -597,6 +594,20 @@ impl Stack {
             self.ports.release(&binding);
         }
         self.stats.time_wait = self.time_waits.len() as u64;
+    }
+}
+
+/// Moves the wheel's entry only if it would fire too late: a timer that moves away with each segment
+/// costs nothing, a spurious wake-up sets it right.
+#[inline]
+fn schedule(wheel: &mut Wheel, now: Instant, index: u32, deadline: Instant) {
+    match wheel.deadline(index) {
+        Some(at) if at <= deadline => {
+            if at <= now && !deadline.is_never() {
+                wheel.schedule(index, deadline);
+            }
+        }
+        _ => wheel.schedule(index, deadline),
     }
 }
 

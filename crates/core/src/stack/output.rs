@@ -127,8 +127,8 @@ impl Stack {
         self.now = now;
         let mut done = 0;
         while done < max {
-            if let Some(packet) = self.inside.pop_front() {
-                self.input(now, None, packet);
+            if let Some(mut packet) = self.inside.pop_front() {
+                self.input(now, None, &mut packet);
                 done += 1;
             } else if let Some(control) = self.control.pop_front() {
                 self.send_control(control, out);
@@ -162,35 +162,48 @@ impl Stack {
         if socket.route_generation != self.routes.generation() {
             self.refresh_way(now, key);
         }
-        let Stack { sockets, config, stats, trace, rng, routes, hash, memory, tx_queue, .. } = self;
-        let Some(Socket { kind, link, options, flags, .. }) = sockets.get_mut(key) else { return false };
-        let Kind::Connection(conn) = kind else { return false };
-        let link = *link;
-        let (max_text, mode) = offloads(routes, link);
+        // One look for all that a segment needs: this is the way of every packet out.
+        let Stack { sockets, config, stats, trace, rng, memory, routes, wheel, tx_queue, hash, .. } = self;
+        let Some(socket) = sockets.get_mut(key) else { return false };
+        let Kind::Connection(conn) = &mut socket.kind else { return false };
+        let link = socket.link;
+        let interface = match link {
+            Link::Interface(id) => routes.interface(id).filter(|i| i.up),
+            _ => None,
+        };
         let pressure = memory.is_short(config);
         let mut cx = Cx { now, config, stats, trace, rng, id: id_of(key), pressure };
-        let packet = conn.transmit(&mut cx, max_text).map(|outgoing| {
-            let ident = conn.ident;
-            conn.ident = ident.wrapping_add(segments(outgoing.data.len(), outgoing.gso_size) as u16);
-            let tuple = conn.tuple();
-            let template = IpTemplate {
-                hop_limit: outgoing.ttl,
-                traffic_class: outgoing.tos,
-                ident,
-                dont_fragment: outgoing.dont_fragment,
-                flow_label: flow_label(hash, tuple),
-                ip_options: options.ip_options.as_deref().unwrap_or(&[]),
-                ..IpTemplate::new(tuple.local.ip(), tuple.remote.ip())
-            };
-            tcp::build(&template, &outgoing.hdr, outgoing.data, outgoing.gso_size, mode)
-        });
-        let deadline = conn.next_deadline();
+        let outgoing = conn.transmit(&mut cx, interface.map_or(0, max_text));
         if conn.wants_transmit() {
-            flags.insert(SocketFlags::TX_QUEUED);
+            socket.flags.insert(SocketFlags::TX_QUEUED);
             tx_queue.push_back(key);
         }
-        self.schedule(key.index, deadline);
-        let Some(packet) = packet else { return false };
+        schedule(wheel, now, key.index, conn.next_deadline());
+        let Some(outgoing) = outgoing else { return false };
+        let tuple = conn.tuple();
+        let template = IpTemplate {
+            hop_limit: outgoing.ttl,
+            traffic_class: outgoing.tos,
+            ident: conn.ident,
+            dont_fragment: outgoing.dont_fragment,
+            flow_label: flow_label(hash, tuple),
+            ip_options: socket.options.ip_options.as_deref().unwrap_or(&[]),
+            ..IpTemplate::new(tuple.local.ip(), tuple.remote.ip())
+        };
+        conn.ident = conn.ident.wrapping_add(segments(outgoing.data.len(), outgoing.gso_size) as u16);
+        if let (Link::Interface(id), Some(interface)) = (link, interface)
+            && fits(&template, &outgoing, interface)
+        {
+            stats.ip_out_requests += 1;
+            let mode = checksum_mode(interface);
+            out.push((id, Packet::default()));
+            if let Some((_, packet)) = out.last_mut() {
+                tcp::build_into(packet, &template, &outgoing.hdr, outgoing.data, outgoing.gso_size, mode);
+            }
+            return true;
+        }
+        let mode = interface.map_or(ChecksumMode::Partial, checksum_mode);
+        let packet = tcp::build(&template, &outgoing.hdr, outgoing.data, outgoing.gso_size, mode);
         self.put(link, packet, out);
         true
     }
@@ -230,7 +243,7 @@ impl Stack {
                     ip_options: segment.ip_options.as_deref().unwrap_or(&[]),
                     ..IpTemplate::new(tuple.local.ip(), tuple.remote.ip())
                 };
-                let (_, mode) = offloads(&self.routes, link);
+                let mode = self.checksum_mode(link);
                 let packet = tcp::build(&template, &hdr, Payload::new(), 0, mode);
                 self.put(link, packet, out);
             }
@@ -278,6 +291,13 @@ impl Stack {
         }
     }
 
+    fn checksum_mode(&self, link: Link) -> ChecksumMode {
+        match link {
+            Link::Interface(id) => self.routes.interface(id).map_or(ChecksumMode::Partial, checksum_mode),
+            _ => ChecksumMode::Partial,
+        }
+    }
+
     fn count_sent(&mut self, hdr: &Header, why: Why) {
         if why.is_retransmission() {
             self.stats.retrans_segs += 1;
@@ -290,16 +310,20 @@ impl Stack {
     }
 }
 
-/// The most bytes of text in one super-segment of a link (0: one segment), and who computes checksums.
-fn offloads(routes: &Routes, link: Link) -> (u32, ChecksumMode) {
-    let Link::Interface(id) = link else { return (0, ChecksumMode::Partial) };
-    let Some(interface) = routes.interface(id) else { return (0, ChecksumMode::Complete) };
-    let max_text = if interface.gso_max > u32::from(interface.mtu) {
-        interface.gso_max.min(65_535) - HEADERS_MAX
-    } else {
-        0
-    };
-    (max_text, if interface.checksum_offload { ChecksumMode::Partial } else { ChecksumMode::Complete })
+/// Bytes of text that fit into one super-segment of a link; 0: one segment.
+fn max_text(interface: &Interface) -> u32 {
+    if interface.gso_max > u32::from(interface.mtu) { interface.gso_max.min(65_535) - HEADERS_MAX } else { 0 }
+}
+
+/// Whether the link takes a segment as it is, without cutting.
+fn fits(ip: &IpTemplate<'_>, out: &Outgoing, interface: &Interface) -> bool {
+    let len = ip.header_len() + out.hdr.wire_len() + out.data.len();
+    let is_super = out.gso_size != 0 && out.data.len() > usize::from(out.gso_size);
+    len <= usize::from(interface.mtu) || (is_super && len as u32 <= interface.gso_max)
+}
+
+fn checksum_mode(interface: &Interface) -> ChecksumMode {
+    if interface.checksum_offload { ChecksumMode::Partial } else { ChecksumMode::Complete }
 }
 
 /// A label for the flow, not to be guessed (RFC 6437 3); 0 for IPv4.

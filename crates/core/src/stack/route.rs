@@ -3,7 +3,7 @@
 //! Connections keep what they looked up beside the table's generation; when that has moved (a route, an
 //! address or a path MTU changed) they look again at their next transmit. Nothing walks them.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -48,6 +48,20 @@ impl Cidr {
                 common_bits(&a.octets(), &b.octets()) >= u32::from(self.prefix.min(128))
             }
             _ => false,
+        }
+    }
+
+    /// The network's own address: the host part zero.
+    fn network(&self) -> IpAddr {
+        match self.address {
+            IpAddr::V4(a) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix.min(32))).unwrap_or(0);
+                IpAddr::V4(Ipv4Addr::from_bits(a.to_bits() & mask))
+            }
+            IpAddr::V6(a) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix.min(128))).unwrap_or(0);
+                IpAddr::V6(Ipv6Addr::from_bits(a.to_bits() & mask))
+            }
         }
     }
 
@@ -147,6 +161,8 @@ pub(crate) struct Routes {
     /// Longest prefix first, then least metric.
     entries: Vec<Entry>,
     ours: BTreeMap<IpAddr, InterfaceId>,
+    /// The directed broadcast addresses of our networks.
+    broadcasts: BTreeSet<Ipv4Addr>,
     mtus: BTreeMap<IpAddr, PathMtu>,
     expiry: VecDeque<(Instant, IpAddr)>,
     generation: u32,
@@ -219,11 +235,18 @@ impl Routes {
     fn rebuild(&mut self) {
         self.entries.retain(|entry| !entry.on_link);
         self.ours.clear();
+        self.broadcasts.clear();
+        let mut networks = BTreeSet::new();
         for (i, interface) in self.interfaces.iter().enumerate() {
             let Some(interface) = interface else { continue };
             let id = InterfaceId(i as u32);
             for cidr in &interface.addresses {
                 self.ours.entry(cidr.address).or_insert(id);
+                self.broadcasts.extend(cidr.broadcast());
+                // Any number of addresses in one network are one route.
+                if !networks.insert((id, cidr.network(), cidr.prefix)) {
+                    continue;
+                }
                 let route = Route { destination: *cidr, gateway: None, interface: id, metric: 0, mtu: None };
                 self.entries.push(Entry { route, on_link: true, failed: None });
             }
@@ -251,11 +274,7 @@ impl Routes {
     pub(crate) fn is_group(&self, address: IpAddr) -> bool {
         match address {
             IpAddr::V6(a) => a.is_multicast(),
-            IpAddr::V4(a) => {
-                a.is_multicast()
-                    || a.is_broadcast()
-                    || self.interfaces().any(|(_, i)| i.addresses.iter().any(|c| c.broadcast() == Some(a)))
-            }
+            IpAddr::V4(a) => a.is_multicast() || a.is_broadcast() || self.broadcasts.contains(&a),
         }
     }
 

@@ -6,6 +6,7 @@ use crate::wire::tcp::{Flags, Header, Options as SegmentOptions, SackBlock, Sack
 
 impl Connection {
     /// A header with what every segment of this connection has: ports, ACK, window, timestamps, SACK.
+    #[inline]
     fn header(&mut self, cx: &mut Cx<'_>, seq: SeqNum, flags: Flags) -> Header {
         let mut options = SegmentOptions::default();
         if self.agreed.timestamps {
@@ -77,6 +78,7 @@ impl Connection {
         (self.rcv.select_window() >> self.rcv.wscale).min(65_535) as u16
     }
 
+    #[inline(always)]
     fn outgoing(&self, cx: &Cx<'_>, hdr: Header, data: Payload, gso_size: u16, why: Why) -> Outgoing {
         Outgoing {
             hdr,
@@ -90,6 +92,7 @@ impl Connection {
     }
 
     /// Counts, records and completes a segment on its way out.
+    #[inline]
     fn leave(&mut self, cx: &mut Cx<'_>, out: &Outgoing) {
         let segments = segment::segments(out.data.len(), out.gso_size);
         self.counters.segs_out += segments;
@@ -210,6 +213,7 @@ impl Connection {
     }
 
     /// Text `[seq, seq + len)`, and the FIN if `fin`: a segment or super-segment.
+    #[inline]
     pub(super) fn build_text(
         &mut self,
         cx: &mut Cx<'_>,

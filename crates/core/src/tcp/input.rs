@@ -23,7 +23,12 @@ const CHALLENGES_PER_SECOND: u8 = 10;
 
 impl Connection {
     /// SEGMENT ARRIVES, for every state that has a control block (RFC 9293 3.10.7.3, 3.10.7.4).
-    pub fn on_segment(&mut self, cx: &mut Cx<'_>, seg: Segment) -> Outcome {
+    pub fn on_segment(&mut self, cx: &mut Cx<'_>, mut seg: Segment) -> Outcome {
+        self.on_segment_at(cx, &mut seg)
+    }
+
+    /// [`Connection::on_segment`] with the segment where it lies: its text is taken out of it.
+    pub(crate) fn on_segment_at(&mut self, cx: &mut Cx<'_>, seg: &mut Segment) -> Outcome {
         if cx.trace.on() {
             let what = What::Received {
                 header: seg.hdr,
@@ -35,20 +40,20 @@ impl Connection {
         }
         if seg.ttl < self.options.min_ttl {
             cx.stats.tcp_min_ttl_drop += 1;
-            return self.discard(cx, &seg, DropReason::LowTtl);
+            return self.discard(cx, seg, DropReason::LowTtl);
         }
         self.counters.segs_in += seg.segments();
         self.rcv_tos = seg.tos;
         match self.state {
             State::SynSent => self.arrives_in_syn_sent(cx, seg),
-            State::Closed | State::Listen | State::TimeWait => self.discard(cx, &seg, DropReason::WrongState),
+            State::Closed | State::Listen | State::TimeWait => self.discard(cx, seg, DropReason::WrongState),
             _ => self.arrives(cx, seg),
         }
     }
 
     /// 3.10.7.4: SYN-RECEIVED and the synchronized states.
-    fn arrives(&mut self, cx: &mut Cx<'_>, mut seg: Segment) -> Outcome {
-        self.strip_syn_of_simultaneous_open(&mut seg);
+    fn arrives(&mut self, cx: &mut Cx<'_>, seg: &mut Segment) -> Outcome {
+        self.strip_syn_of_simultaneous_open(seg);
         let steps: [fn(&mut Self, &mut Cx<'_>, &mut Segment) -> Check; 5] = [
             Self::check_timestamps,
             Self::check_sequence,
@@ -57,15 +62,15 @@ impl Connection {
             Self::check_ack_bit,
         ];
         for step in steps {
-            if let Check::Stop(outcome) = step(self, cx, &mut seg) {
+            if let Check::Stop(outcome) = step(self, cx, seg) {
                 return outcome;
             }
         }
         let mut out = Outcome::default();
-        if let Check::Stop(outcome) = self.check_ack(cx, &seg, &mut out) {
+        if let Check::Stop(outcome) = self.check_ack(cx, seg, &mut out) {
             return outcome;
         }
-        self.check_urg(&seg, &mut out);
+        self.check_urg(seg, &mut out);
         if let Check::Stop(outcome) = self.check_text(cx, seg, &mut out) {
             return outcome;
         }
@@ -90,29 +95,29 @@ impl Connection {
 
     // ---- 3.10.7.3 SYN-SENT ----
 
-    fn arrives_in_syn_sent(&mut self, cx: &mut Cx<'_>, mut seg: Segment) -> Outcome {
+    fn arrives_in_syn_sent(&mut self, cx: &mut Cx<'_>, seg: &mut Segment) -> Outcome {
         let hdr = seg.hdr;
         let has_ack = hdr.flags.contains(Flags::ACK);
         // First, the ACK bit: ISS < SEG.ACK <= SND.NXT.
         let acceptable = has_ack && hdr.ack.gt(self.snd.iss) && hdr.ack.le(self.snd.nxt);
         if has_ack && !acceptable {
             if hdr.flags.contains(Flags::RST) {
-                return self.discard(cx, &seg, DropReason::BadRst);
+                return self.discard(cx, seg, DropReason::BadRst);
             }
-            let mut out = self.discard(cx, &seg, DropReason::BadAck);
+            let mut out = self.discard(cx, seg, DropReason::BadAck);
             out.reply = Some(Box::new(self.build_rst(cx, hdr.ack, None)));
             return out;
         }
         // Second, the RST bit (erratum 8167: no RFC 5961 check here).
         if hdr.flags.contains(Flags::RST) {
             if !acceptable {
-                return self.discard(cx, &seg, DropReason::BadRst);
+                return self.discard(cx, seg, DropReason::BadRst);
             }
             return self.fail(cx, Some(Errno::ECONNREFUSED), Event::RcvRst);
         }
         // Fourth, the SYN bit; without it the segment is dropped (fifth).
         if !hdr.flags.contains(Flags::SYN) {
-            return self.discard(cx, &seg, DropReason::WrongState);
+            return self.discard(cx, seg, DropReason::WrongState);
         }
         self.negotiate(cx.now, &hdr.options);
         self.rcv.irs = hdr.seq;
@@ -141,7 +146,7 @@ impl Connection {
         // Text and FIN that came with it: sixth step and on.
         seg.hdr.flags.remove(Flags::SYN);
         seg.hdr.seq += 1;
-        self.check_urg(&seg, &mut out);
+        self.check_urg(seg, &mut out);
         if let Check::Stop(outcome) = self.check_text(cx, seg, &mut out) {
             return outcome;
         }
@@ -322,10 +327,10 @@ impl Connection {
     }
 
     /// Seventh, the segment text (the sixth, URG, is in `urgent.rs`).
-    fn check_text(&mut self, cx: &mut Cx<'_>, mut seg: Segment, out: &mut Outcome) -> Check {
+    fn check_text(&mut self, cx: &mut Cx<'_>, seg: &mut Segment, out: &mut Outcome) -> Check {
         let fin = seg.hdr.flags.contains(Flags::FIN);
         if seg.data.is_empty() && !fin {
-            self.update_ts_recent(cx.now, &seg);
+            self.update_ts_recent(cx.now, seg);
             return Check::Pass;
         }
         if !self.state.can_receive() {
@@ -342,8 +347,8 @@ impl Connection {
             return Check::Stop(out);
         }
         self.hear_ecn(cx, seg.hdr.flags, seg.tos);
-        self.update_ts_recent(cx.now, &seg);
-        let now_fin = self.trim(cx, &mut seg, fin);
+        self.update_ts_recent(cx.now, seg);
+        let now_fin = self.trim(cx, seg, fin);
         if now_fin && self.rcv.fin.is_none() {
             let end = seg.hdr.seq + seg.data.len() as u32;
             self.rcv.fin = Some(end);
@@ -387,7 +392,7 @@ impl Connection {
     }
 
     /// Puts text into the RX buffer and decides how soon it is acknowledged.
-    fn queue_text(&mut self, cx: &mut Cx<'_>, seg: Segment, out: &mut Outcome) {
+    fn queue_text(&mut self, cx: &mut Cx<'_>, seg: &mut Segment, out: &mut Outcome) {
         let len = seg.data.len() as u32;
         let segments = seg.segments();
         let start = seg.hdr.seq;
@@ -397,7 +402,7 @@ impl Connection {
         let each = if seg.gso_size == 0 { len } else { u32::from(seg.gso_size).min(len) };
         self.rcv.measure_mss(each);
         let limit = self.rcv.capacity as usize * 2;
-        let inserted = self.rcv.buf.insert(offset, seg.data, limit);
+        let inserted = self.rcv.buf.insert(offset, core::mem::take(&mut seg.data), limit);
         if let Some((from, to)) = inserted.duplicate {
             let base = self.rcv.nxt;
             cx.stats.tcp_dsack_ofo_sent += 1;

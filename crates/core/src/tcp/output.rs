@@ -18,7 +18,7 @@ impl Connection {
             return None;
         }
         let next = self.next_segment(cx, max_text);
-        if next.is_none() {
+        if next.is_none() || self.is_sated() {
             self.due.output = false;
             self.due.push = false;
             self.watch_what_is_held(cx);
@@ -26,6 +26,14 @@ impl Connection {
         next
     }
 
+    /// Nothing is left that a further call could send: it need not be made.
+    fn is_sated(&self) -> bool {
+        let due = self.due.syn || self.due.tlp || self.due.probe.is_some() || self.rcv.ack.now;
+        let held = self.snd.unsent() > 0 || (self.snd.fin_queued && !self.snd.fin_sent);
+        !due && !held && !self.flight.as_ref().is_some_and(|flight| flight.wants_retransmit())
+    }
+
+    #[inline(always)]
     fn next_segment(&mut self, cx: &mut Cx<'_>, max_text: u32) -> Option<Outgoing> {
         match self.state {
             State::Closed | State::Listen | State::TimeWait => return None,
@@ -118,6 +126,7 @@ impl Connection {
     // ---- new ----
 
     /// New text or the FIN, as far as both windows, Nagle and the silly-window rule allow.
+    #[inline(always)]
     fn new_text(&mut self, cx: &mut Cx<'_>, max_text: u32) -> Option<Outgoing> {
         let unsent = self.snd.unsent();
         let fin = self.snd.fin_queued && !self.snd.fin_sent;
@@ -194,6 +203,7 @@ impl Connection {
         cx.config.profile == crate::Profile::Linux && !small_outstanding
     }
 
+    #[inline]
     fn send_new(&mut self, cx: &mut Cx<'_>, len: u32, each: u32, why: Why) -> Outgoing {
         let seq = self.snd.nxt;
         let fin = self.snd.fin_queued && len == self.snd.unsent() && self.snd.usable() > len;

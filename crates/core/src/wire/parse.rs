@@ -50,6 +50,12 @@ impl Segment {
     pub fn take_payload(&self, packet: Packet) -> Payload {
         take_payload(packet, self.data_at, self.data_len)
     }
+
+    /// [`Segment::take_payload`] out of a packet that stays where it is.
+    #[inline]
+    pub fn move_payload(&self, packet: &mut Packet) -> Payload {
+        move_payload(packet, self.data_at, self.data_len)
+    }
 }
 
 /// Parses and checks a packet: lengths, header checksum, and the transport's checksum unless
@@ -189,9 +195,17 @@ fn check_fragment(front: &[u8], ip: &IpHeader) -> Result<(), Reject> {
 
 /// `len` bytes of the packet from `at` on, by reference where the packet has them by reference;
 /// what stands in its head is copied.
-pub fn take_payload(packet: Packet, at: usize, len: usize) -> Payload {
+pub fn take_payload(mut packet: Packet, at: usize, len: usize) -> Payload {
+    move_payload(&mut packet, at, len)
+}
+
+#[inline]
+fn move_payload(packet: &mut Packet, at: usize, len: usize) -> Payload {
+    if len == 0 {
+        return Payload::new();
+    }
+    let mut payload = core::mem::take(&mut packet.payload);
     let head = packet.head.as_slice();
-    let mut payload = packet.payload;
     if head.len() <= at {
         payload.advance(at - head.len());
         payload.truncate(len);

@@ -277,6 +277,19 @@ pub fn build(
     mode: ChecksumMode,
 ) -> Packet {
     let mut packet = Packet::default();
+    build_into(&mut packet, ip, tcp, payload, gso_size, mode);
+    packet
+}
+
+/// [`build`] where the packet is to stand: `packet` is empty.
+pub fn build_into(
+    packet: &mut Packet,
+    ip: &IpTemplate<'_>,
+    tcp: &Header,
+    payload: Payload,
+    gso_size: u16,
+    mode: ChecksumMode,
+) {
     let tcp_at = emit_headers(&mut packet.head, ip, tcp, payload.len());
     let gso = gso_size != 0 && payload.len() > usize::from(gso_size);
     packet.gso_size = if gso { gso_size } else { 0 };
@@ -287,8 +300,7 @@ pub fn build(
     } else {
         packet.payload = payload;
     }
-    finish(&mut packet, ip, tcp_at, mode);
-    packet
+    finish(packet, ip, tcp_at, mode);
 }
 
 /// Builds a segment whose payload, at most [`MAX_INLINE`] bytes, is copied inline.
