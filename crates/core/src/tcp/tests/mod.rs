@@ -2,6 +2,7 @@
 //! virtual time. Themes in files of their own.
 
 mod ack;
+mod attacks;
 mod basics;
 mod close;
 mod ecn;
@@ -9,13 +10,17 @@ mod handshake;
 mod icmp;
 mod keepalive;
 mod kit;
+mod matrix;
 mod nagle;
 mod options;
 mod persist;
 mod pmtu;
+mod reno;
 mod reset;
 mod retransmission;
+mod sack;
 mod sequence;
+mod state;
 mod timestamps;
 mod urgent;
 mod user_timeout;
