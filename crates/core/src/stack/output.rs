@@ -179,7 +179,12 @@ impl Stack {
             tx_queue.push_back(key);
         }
         schedule(wheel, now, key.index, conn.next_deadline());
-        let Some(outgoing) = outgoing else { return false };
+        let Some(outgoing) = outgoing else {
+            if conn.is_probing() {
+                memory.charge(key, socket);
+            }
+            return false;
+        };
         let tuple = conn.tuple();
         let template = IpTemplate {
             hop_limit: outgoing.ttl,

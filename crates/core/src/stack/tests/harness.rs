@@ -252,8 +252,9 @@ impl Net {
     /// the stack's first number.
     pub fn connect_peer(&mut self, from: SocketAddr, port: u16) -> u32 {
         self.inject(&Seg::syn(1_000).from(from).to(port).mss(1_460));
-        let answer = self.take().pop().expect("a SYN-ACK");
-        assert_eq!(answer.hdr.flags, Flags::SYN | Flags::ACK, "{answer:?}");
+        let mut sent = self.take().into_iter();
+        let answer = sent.find(|got| got.dst() == from && got.hdr.flags == Flags::SYN | Flags::ACK);
+        let answer = answer.expect("a SYN-ACK");
         let next = answer.hdr.seq.0.wrapping_add(1);
         self.inject(&Seg::ack(1_001, next).from(from).to(port));
         next

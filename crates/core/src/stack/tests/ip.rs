@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 /// Nobody there: RST with the numbers of RFC 9293 3.10.7.1.
-/// Shows: rfc9293-s3.10.7.2-a
+/// Shows: rfc9293-s3.5.2-a, rfc9293-s3.5.2-b
 #[test]
 fn segments_to_nobody_are_reset() {
     let mut net = Net::new();

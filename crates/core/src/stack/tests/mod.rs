@@ -5,6 +5,7 @@ mod handshake;
 mod harness;
 mod icmp;
 mod ip;
+mod limits;
 mod listener;
 mod ports;
 mod routes;
