@@ -101,11 +101,11 @@ impl Stack {
             }
             route = SourceRoute::read(ip, packet.front());
         }
-        let hash = self.hash.of(TupleKey::new(&tuple).as_bytes());
         let gso_size = packet.gso_size;
         let data = seg.move_payload(packet);
         let (tos, ttl) = (ip.traffic_class, ip.hop_limit);
-        let Some(key) = self.find_connection(hash, &tuple) else {
+        let Some(key) = self.connection_of(&tuple) else {
+            let hash = self.hash.of(TupleKey::new(&tuple).as_bytes());
             let seg = Segment { hdr: *hdr, data, gso_size, tos, ttl };
             return self.arrive_elsewhere(now, Arrival { tuple, hash, seg, route, from });
         };

@@ -43,7 +43,7 @@ use crate::packet::Packet;
 use crate::rng::Rng;
 use crate::socket::{Domain, Ready, SocketId};
 use crate::stats::Stats;
-use crate::tcp::{Connection, Cx, Done, Outcome, SeqNum, State, Tuple};
+use crate::tcp::{Connection, Cx, Done, Outcome, SeqNum, SpareFlights, State, Tuple};
 use crate::time::Instant;
 use crate::trace::{Record, Trace, What};
 use cookie::Cookies;
@@ -169,6 +169,9 @@ pub struct Stack {
     pub(crate) stats: Stats,
     pub(crate) trace: Trace,
     pub(crate) rng: Rng,
+    spare: SpareFlights,
+    /// Whose segment came last: the next one is likely to be for the same connection.
+    last: Key,
     pub(crate) sockets: Slab<Socket>,
     pub(crate) ports: Ports,
     pub(crate) routes: Routes,
@@ -216,6 +219,8 @@ impl Stack {
             config,
             stats: Stats::default(),
             trace: Trace::default(),
+            spare: SpareFlights::default(),
+            last: Key { index: u32::MAX, generation: 0 },
             sockets: Slab::new(),
             routes: Routes::default(),
             default_options: Arc::new(Options::default()),
@@ -390,10 +395,10 @@ impl Stack {
         key: Key,
         f: impl FnOnce(&mut Connection, &mut Cx<'_>) -> R,
     ) -> Option<R> {
-        let Stack { sockets, config, stats, trace, rng, memory, .. } = self;
+        let Stack { sockets, config, stats, trace, rng, spare, memory, .. } = self;
         let Kind::Connection(conn) = &mut sockets.get_mut(key)?.kind else { return None };
         let pressure = memory.is_short(config);
-        let mut cx = Cx { now, config, stats, trace, rng, id: id_of(key), pressure };
+        let mut cx = Cx { now, config, stats, trace, rng, spare, id: id_of(key), pressure };
         Some(f(conn, &mut cx))
     }
 
@@ -546,6 +551,20 @@ impl Stack {
         if let Some(socket) = self.sockets.get_mut(key) {
             socket.flags.remove(SocketFlags::IN_DEMUX);
         }
+    }
+
+    /// The connection whose segment arrives.
+    #[inline]
+    fn connection_of(&mut self, tuple: &Tuple) -> Option<Key> {
+        let same = |socket: &Socket| {
+            matches!(&socket.kind, Kind::Connection(conn) if conn.tuple() == tuple)
+                && socket.flags.contains(SocketFlags::IN_DEMUX)
+        };
+        if self.sockets.get(self.last).is_some_and(same) {
+            return Some(self.last);
+        }
+        self.last = self.find_connection(self.hash.of(TupleKey::new(tuple).as_bytes()), tuple)?;
+        Some(self.last)
     }
 
     /// The connection of a tuple.

@@ -163,7 +163,9 @@ impl Stack {
             self.refresh_way(now, key);
         }
         // One look for all that a segment needs: this is the way of every packet out.
-        let Stack { sockets, config, stats, trace, rng, memory, routes, wheel, tx_queue, hash, .. } = self;
+        let Stack {
+            sockets, config, stats, trace, rng, spare, memory, routes, wheel, tx_queue, hash, ..
+        } = self;
         let Some(socket) = sockets.get_mut(key) else { return false };
         let Kind::Connection(conn) = &mut socket.kind else { return false };
         let link = socket.link;
@@ -172,7 +174,7 @@ impl Stack {
             _ => None,
         };
         let pressure = memory.is_short(config);
-        let mut cx = Cx { now, config, stats, trace, rng, id: id_of(key), pressure };
+        let mut cx = Cx { now, config, stats, trace, rng, spare, id: id_of(key), pressure };
         let outgoing = conn.transmit(&mut cx, interface.map_or(0, max_text));
         if conn.wants_transmit() {
             socket.flags.insert(SocketFlags::TX_QUEUED);

@@ -429,8 +429,8 @@ impl Stack {
         };
         self.ports.hold(binding);
         let generation = self.routes.generation();
-        let Stack { config, stats, trace, rng, sockets, .. } = &mut *self;
-        let mut cx = Cx { now, config, stats, trace, rng, id: id_of(key), pressure: false };
+        let Stack { config, stats, trace, rng, spare, sockets, .. } = &mut *self;
+        let mut cx = Cx { now, config, stats, trace, rng, spare, id: id_of(key), pressure: false };
         let mut conn = Box::new(Connection::open_passive(&mut cx, half, options, way.path));
         let outcome = conn.on_segment(&mut cx, seg);
         if let Some(socket) = sockets.get_mut(key) {

@@ -44,7 +44,7 @@ impl Connection {
             }
         }
         if self.flight.as_ref().is_some_and(|f| f.can_drop()) {
-            self.flight = None;
+            cx.spare.put(self.flight.take());
         }
         if self.options.sndbuf.is_none() {
             self.grow_send_buffer(cx.config);

@@ -51,6 +51,7 @@ use crate::time::{Duration, Instant};
 use crate::trace::{Record, Trace, What};
 use congestion::Congestion;
 use rcv::Rcv;
+pub use recovery::SpareFlights;
 use recovery::{Flight, Persist};
 use rtt::RttEstimator;
 use snd::Snd;
@@ -70,6 +71,8 @@ pub struct Cx<'a> {
     pub trace: &'a mut Trace,
     /// The stack's random numbers.
     pub rng: &'a mut Rng,
+    /// Flights that ended, for those that begin.
+    pub spare: &'a mut SpareFlights,
     /// The connection's name in records.
     pub id: SocketId,
     /// Memory for buffers is short: nobody gets more than the least buffer.
@@ -356,7 +359,7 @@ impl Connection {
         self.step(cx, event);
         self.timers.clear();
         self.due = Due::default();
-        self.flight = None;
+        cx.spare.put(self.flight.take());
         self.snd.buf.clear();
         self.rcv.buf.discard_ooo();
         if cx.trace.on() {
@@ -373,7 +376,7 @@ impl Connection {
     fn finish(&mut self, cx: &mut Cx<'_>) -> Outcome {
         let ready = Ready::IN | Ready::OUT | Ready::HUP | Ready::RDHUP;
         self.timers.clear();
-        self.flight = None;
+        cx.spare.put(self.flight.take());
         let done = if self.state == State::TimeWait {
             Done::TimeWait(TimeWaitInfo {
                 snd_nxt: self.snd.nxt,

@@ -210,7 +210,7 @@ impl Connection {
         let why = if fin && why == Why::Data { Why::Fin } else { why };
         let taken = len + u32::from(fin);
         let drained = len == self.snd.unsent();
-        let flight = self.flight.get_or_insert_with(|| Box::new(Flight::new()));
+        let flight = self.flight.get_or_insert_with(|| cx.spare.take());
         flight.on_sent(cx.now, seq, taken, each as u16, false, &mut self.persist, &mut self.cc);
         if drained && flight.can_send_new(&self.cc) > 0 {
             self.persist.note_app_limited(flight.bytes_in_flight());

@@ -172,6 +172,9 @@ impl RttEstimator {
     /// The RTO, backed off.
     pub fn rto(&self, policy: &RtoPolicy) -> Duration {
         let base = self.rto_without_backoff(policy);
+        if self.backoff == 0 {
+            return base;
+        }
         base.saturating_mul(1 << self.backoff.min(20)).min(policy.max)
     }
 

@@ -103,6 +103,17 @@ pub(super) struct Board {
 }
 
 impl Board {
+    /// An empty board with this one's memory.
+    pub fn emptied(mut self) -> Board {
+        self.runs.clear();
+        Board { runs: self.runs, ..Board::default() }
+    }
+
+    /// How many runs it has memory for.
+    pub fn capacity(&self) -> usize {
+        self.runs.capacity()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.runs.is_empty()
     }

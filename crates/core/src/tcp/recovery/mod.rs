@@ -18,7 +18,9 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 use crate::config::{Config, Profile};
 use crate::tcp::congestion::{Congestion, RateSample};
@@ -614,6 +616,36 @@ impl Flight {
             && b.sacked.bytes + b.lost.bytes <= b.out.bytes
             && b.runs().zip(b.runs().skip(1)).all(|(a, b)| a.end() == b.seq)
             && b.runs().all(|r| r.len > 0 && !(r.is(SACKED) && r.is(LOST | board::RETRANS)))
+    }
+}
+
+/// Flights that ended, with their queues, for those that begin: where requests and answers alternate, each
+/// of them would allocate otherwise.
+#[derive(Debug, Default)]
+pub struct SpareFlights(Vec<Box<Flight>>);
+
+impl SpareFlights {
+    /// How many are kept.
+    const MAX: usize = 16;
+    /// Longer queues are not kept, runs.
+    const LONGEST: usize = 64;
+
+    /// A new flight.
+    pub(crate) fn take(&mut self) -> Box<Flight> {
+        self.0.pop().unwrap_or_else(|| Box::new(Flight::new()))
+    }
+
+    /// Keeps a flight that ended, or frees it.
+    pub(crate) fn put(&mut self, flight: Option<Box<Flight>>) {
+        let Some(mut flight) = flight else { return };
+        let longest = flight.board.capacity().max(flight.resent.capacity());
+        if self.0.len() < Self::MAX && longest <= Self::LONGEST {
+            let mut resent = core::mem::take(&mut flight.resent);
+            resent.clear();
+            let board = core::mem::take(&mut flight.board).emptied();
+            *flight = Flight { board, resent, ..Flight::new() };
+            self.0.push(flight);
+        }
     }
 }
 

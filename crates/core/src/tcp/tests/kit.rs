@@ -197,6 +197,7 @@ impl Host {
             stats: &mut self.stats,
             trace: &mut self.trace,
             rng: &mut self.rng,
+            spare: &mut self.spare,
             id: SocketId::from_u64(1),
             pressure: false,
         };

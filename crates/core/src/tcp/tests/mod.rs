@@ -50,6 +50,7 @@ pub(super) struct Host {
     pub stats: Stats,
     pub trace: Trace,
     pub rng: Rng,
+    pub spare: SpareFlights,
     pub now: Instant,
     /// The last outcome that was not empty.
     pub done: Option<Done>,
@@ -66,6 +67,7 @@ macro_rules! cx {
             stats: &mut $h.stats,
             trace: &mut $h.trace,
             rng: &mut $h.rng,
+            spare: &mut $h.spare,
             id: SocketId::from_u64(1),
             pressure: false,
         }
@@ -124,13 +126,14 @@ impl Host {
         open: impl FnOnce(&mut Cx<'_>, Arc<Options>) -> Connection,
     ) -> Host {
         let (mut stats, mut trace, mut rng) = (Stats::default(), Trace::default(), Rng::new([7; 32]));
-        let now = Instant::from_secs(100);
+        let (now, mut spare) = (Instant::from_secs(100), SpareFlights::default());
         let mut cx = Cx {
             now,
             config: &config,
             stats: &mut stats,
             trace: &mut trace,
             rng: &mut rng,
+            spare: &mut spare,
             id: SocketId::from_u64(1),
             pressure: false,
         };
@@ -141,6 +144,7 @@ impl Host {
             stats,
             trace,
             rng,
+            spare,
             now,
             done: None,
             ready: Ready::empty(),
