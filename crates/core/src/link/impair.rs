@@ -236,7 +236,7 @@ impl Direction {
     fn draw_jitter(&mut self) -> Duration {
         let jitter = self.spec.jitter.as_nanos().min(u128::from(u64::MAX)) as u64;
         let share = u128::from(self.rng.u32());
-        Duration::from_nanos((u128::from(jitter) * share >> 32) as u64)
+        Duration::from_nanos(((u128::from(jitter) * share) >> 32) as u64)
     }
 
     fn chance(&mut self, share: f64) -> bool {

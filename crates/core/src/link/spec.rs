@@ -288,7 +288,7 @@ fn queue(text: &str) -> Option<Queue> {
         "b" => 1e0,
         "kb" => 1e3,
         "mb" => 1e6,
-        "p" => return (n >= 1.0 && n <= 1e9).then_some(Queue::Packets(n as u32)),
+        "p" => return (1.0..=1e9).contains(&n).then_some(Queue::Packets(n as u32)),
         _ => return time(text).map(Queue::Time),
     };
     (n * scale >= 1.0 && n * scale < 1e12).then_some(Queue::Bytes((n * scale) as u64))

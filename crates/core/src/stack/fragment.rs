@@ -179,7 +179,7 @@ impl Reassembler {
     }
 
     /// Takes a fragment: a packet whose parsed header `ip` has [`IpHeader::fragment`] set, as
-    /// [`crate::wire::parse`] accepted it (multiples of eight, not tiny). Other packets come back as they are.
+    /// [`crate::wire::parse()`] accepted it (multiples of eight, not tiny). Other packets come back as they are.
     ///
     /// Returns the whole packet if this was the one missing: to be parsed anew, its headers contiguous in front.
     /// None if the fragment is kept, or dropped and counted.

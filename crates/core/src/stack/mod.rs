@@ -2,7 +2,7 @@
 //!
 //! One struct, [`Stack`], owns everything: sockets, ports, listeners, TIME-WAIT, timers, routes. Packets,
 //! calls and time go in as values; packets, events and one deadline come out. The cost of a segment is the
-//! same with one connection and with a million: a keyed hash finds the connection, [`Stack::settle`] puts
+//! same with one connection and with a million: a keyed hash finds the connection, `Stack::settle` puts
 //! its timer and its turn to send in order, nothing is walked.
 
 mod cookie;

@@ -30,24 +30,21 @@ impl Connection {
             self.feed_flight(cx, seg, ack, empty && !window_changed);
         }
         if ack.gt(old_una) {
-            let had_room = self.is_writable();
             let bytes = self.snd.acknowledge(ack);
             self.counters.bytes_acked += u64::from(bytes);
             self.retries = 0;
             self.trouble_since = Instant::NEVER;
             self.doubted_pmtu = 0; // things move: the report was not true, or comes again (RFC 5927 7.2)
             self.soft_error = None;
-            if !had_room || bytes > 0 {
-                if self.is_writable() {
-                    out.ready |= Ready::OUT;
-                }
-            }
         }
         if self.flight.as_ref().is_some_and(|f| f.can_drop()) {
             cx.spare.put(self.flight.take());
         }
         if self.options.sndbuf.is_none() {
             self.grow_send_buffer(cx.config);
+        }
+        if ack.gt(old_una) && self.is_writable() {
+            out.ready |= Ready::OUT;
         }
         self.after_ack(cx);
     }

@@ -192,7 +192,7 @@ impl Connection {
         self.retries = 0;
         self.trouble_since = Instant::NEVER;
         let rcv = &mut self.rcv;
-        rcv.mss = rcv.advmss.min(self.mss).min(536).max(88);
+        rcv.mss = rcv.advmss.min(self.mss).clamp(88, 536);
         rcv.drs.space = 10 * u32::from(rcv.advmss);
         rcv.drs.space_at = cx.now;
         self.snd.up = self.snd.una;

@@ -1,7 +1,7 @@
 //! Congestion control: how much may be in flight.
 //!
 //! [`Congestion`] holds the window that every algorithm has (cwnd, ssthresh, in bytes) and one
-//! algorithm of the closed enum [`Algo`], spoken to through one trait. Recovery (`tcp::recovery`)
+//! algorithm of the closed enum `Algo`, spoken to through one trait. Recovery (`tcp::recovery`)
 //! tells it of ACKs, losses and timeouts; it knows no segment.
 
 mod cubic;
