@@ -211,6 +211,8 @@ impl Connection {
         let taken = len + u32::from(fin);
         let drained = len == self.snd.unsent();
         let flight = self.flight.get_or_insert_with(|| cx.spare.take());
+        // In a burst the timers stand already: they count from the same instant.
+        let timed = flight.is_timed_from(cx.now) && !self.persisting;
         flight.on_sent(cx.now, seq, taken, each as u16, false, &mut self.persist, &mut self.cc);
         if drained && flight.can_send_new(&self.cc) > 0 {
             self.persist.note_app_limited(flight.bytes_in_flight());
@@ -227,7 +229,9 @@ impl Connection {
         self.snd.nxt = seq + taken;
         self.snd.fin_sent |= fin;
         self.retries_over();
-        self.rearm_flight_timers(cx);
+        if !timed || why == Why::Tlp {
+            self.rearm_flight_timers(cx);
+        }
         self.clamp_to_user_timeout(cx);
         out
     }

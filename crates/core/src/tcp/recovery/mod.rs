@@ -577,6 +577,12 @@ impl Flight {
         self.board.is_empty() && self.undo_marker.is_none()
     }
 
+    /// Whether something was sent at this very instant, and enough is in flight that more of it moves neither
+    /// the RTO nor the probe timeout.
+    pub fn is_timed_from(&self, now: Instant) -> bool {
+        self.tlp_base == now && self.board.out.segs > 1
+    }
+
     /// When the last segment at the head was sent; `None` if nothing is in flight.
     pub fn head_sent_at(&self) -> Option<Instant> {
         self.board.head().map(|r| r.sent_at)
