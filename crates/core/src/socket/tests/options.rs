@@ -263,7 +263,7 @@ fn linuxs_roundings() {
         (SockOpt::Linger2(0), SockOpt::Linger2(60)),
         (SockOpt::WindowClamp(1), SockOpt::WindowClamp(1_152)),
         (SockOpt::RcvLowat(0), SockOpt::RcvLowat(1)),
-        (SockOpt::RcvLowat(-1), SockOpt::RcvLowat(6_291_456 / 2)),
+        (SockOpt::RcvLowat(-1), SockOpt::RcvLowat(33_554_432 / 2)),
         (SockOpt::Tos(0xff), SockOpt::Tos(0xfc)),
         (SockOpt::Ttl(-1), SockOpt::Ttl(64)),
     ];
