@@ -114,3 +114,29 @@ fn holders_of_a_zero_window_stay_while_there_is_memory() {
     assert_eq!(net.stack.stats().tcp_abort_on_memory, 0);
     assert_eq!(net.stack.stats().curr_estab, 50);
 }
+
+/// Whoever wants to send gets a turn before anybody gets a second one.
+#[test]
+fn each_connection_gets_its_turn() {
+    let mut net = Net::new();
+    let listener = net.listen(80, 32);
+    for port in 0..20 {
+        let _ = net.connect_peer(addr(&alloc::format!("10.0.0.2:{}", 10_000 + port)), 80);
+    }
+    let _ = net.packets();
+    while let Ok(id) = net.stack.accept_socket(listener) {
+        let data = [7; 20_000];
+        net.stack.operate(net.now, id, |conn, cx| (conn.write(cx, &data), Default::default())).unwrap();
+    }
+    for _ in 0..5 {
+        let mut out = Vec::new();
+        net.stack.transmit(net.now, &mut out, 20);
+        let mut ports: Vec<u16> = out
+            .iter()
+            .map(|(_, packet)| u16::from_be_bytes(packet.to_vec()[22..24].try_into().unwrap()))
+            .collect();
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), 20);
+    }
+}
