@@ -628,6 +628,7 @@ impl Flight {
 /// Flights that ended, with their queues, for those that begin: where requests and answers alternate, each
 /// of them would allocate otherwise.
 #[derive(Debug, Default)]
+#[allow(clippy::vec_box)] // boxes go in and out as they are: unboxing would copy what they hold
 pub struct SpareFlights(Vec<Box<Flight>>);
 
 impl SpareFlights {
