@@ -128,7 +128,13 @@ impl Rcv {
         let free = self.free();
         let step = (self.capacity / 2).min(u32::from(self.mss.max(1)));
         let kept = current.div_ceil(unit) * unit;
-        if free > current && free - current >= step { (free / unit * unit).max(kept) } else { kept }
+        if free <= current || free - current < step {
+            return kept;
+        }
+        // What scaling would round away to nothing, or nearly, is rounded up instead: a buffer smaller than
+        // the scale's unit would stay closed for ever.
+        let room = if unit > step { free.div_ceil(unit) } else { free / unit } * unit;
+        room.max(kept)
     }
 
     /// Whether reading has opened the window so far that the peer must hear of it (MUST-36's other
