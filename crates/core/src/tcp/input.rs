@@ -219,6 +219,15 @@ impl Connection {
         if seg.hdr.flags.contains(Flags::SYN) {
             return Check::Stop(self.challenge(cx, seg));
         }
+        // The last segment again, because our ACK was lost: the echo must be of this copy, or the peer takes
+        // the whole wait for a round trip (RFC 7323 4.3 (2), which has no bound below for this reason).
+        let ack = seg.hdr.ack;
+        let genuine = seg.hdr.flags.contains(Flags::ACK)
+            && ack.le(self.snd.nxt)
+            && ack.ge(self.snd.una - self.snd.max_wnd);
+        if genuine && seg.seg_end() == self.rcv.nxt {
+            self.update_ts_recent(cx.now, seg);
+        }
         self.answer_unacceptable(cx, seg);
         Check::Stop(self.discard(cx, seg, DropReason::OutOfWindow))
     }
