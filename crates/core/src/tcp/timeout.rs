@@ -94,7 +94,8 @@ impl Connection {
             return elapsed >= limit;
         }
         let retries = if self.orphan { orphan_retries(cx.config) } else { cx.config.retries2 };
-        elapsed >= backed_off(cx.config.rto_min, cx.config.rto_max, retries)
+        // However long the RTO has become, nothing is given up before it was sent a second time.
+        self.retries > 0 && elapsed >= backed_off(cx.config.rto_min, cx.config.rto_max, retries)
     }
 
     /// The user timeout is met to the millisecond, not at the next doubling.
