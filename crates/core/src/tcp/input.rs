@@ -53,7 +53,18 @@ impl Connection {
 
     /// 3.10.7.4: SYN-RECEIVED and the synchronized states.
     fn arrives(&mut self, cx: &mut Cx<'_>, seg: &mut Segment) -> Outcome {
-        self.strip_syn_of_simultaneous_open(seg);
+        if !self.strip_syn_of_simultaneous_open(seg) {
+            return self.take_steps(cx, seg);
+        }
+        // The window of a SYN-ACK is not scaled (RFC 7323 2.2).
+        let scale = core::mem::take(&mut self.snd.wscale);
+        let out = self.take_steps(cx, seg);
+        self.snd.wscale = scale;
+        out
+    }
+
+    /// The checks, one after the other.
+    fn take_steps(&mut self, cx: &mut Cx<'_>, seg: &mut Segment) -> Outcome {
         let steps: [fn(&mut Self, &mut Cx<'_>, &mut Segment) -> Check; 5] = [
             Self::check_timestamps,
             Self::check_sequence,
@@ -155,8 +166,8 @@ impl Connection {
     }
 
     /// In a simultaneous open the peer's SYN-ACK repeats the SYN that we have: what is new in it is
-    /// the ACK (RFC 9293 3.5 figure 8, A.2).
-    fn strip_syn_of_simultaneous_open(&self, seg: &mut Segment) {
+    /// the ACK (RFC 9293 3.5 figure 8, A.2). Returns whether this is one.
+    fn strip_syn_of_simultaneous_open(&self, seg: &mut Segment) -> bool {
         let again = self.state == State::SynReceived
             && seg.hdr.flags.contains(Flags::SYN | Flags::ACK)
             && seg.hdr.seq == self.rcv.irs;
@@ -164,6 +175,7 @@ impl Connection {
             seg.hdr.flags.remove(Flags::SYN);
             seg.hdr.seq += 1;
         }
+        again
     }
 
     // ---- 3.10.7.4, step by step ----
