@@ -179,6 +179,9 @@ impl Flight {
         }
         self.board.advanced(a.ack);
         if !a.sack_enabled {
+            // Without marks on what arrived nobody knows which copy made the progress (Linux's
+            // FLAG_RETRANS_DATA_ACKED): F-RTO must not take it for the original.
+            s.orig_delivered &= !s.retrans_acked;
             self.settle_dup_acks(s, segs, mss);
         }
         // RFC 2018 8, Linux's FLAG_SACK_RENEGING: what comes next was SACKed, yet it is not acknowledged.
