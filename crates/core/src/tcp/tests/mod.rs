@@ -13,6 +13,7 @@ mod kit;
 mod matrix;
 mod nagle;
 mod options;
+mod pair;
 mod persist;
 mod pmtu;
 mod reno;

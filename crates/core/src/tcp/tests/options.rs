@@ -162,6 +162,20 @@ fn window_of_a_syn_is_not_scaled_and_scale_elsewhere_is_ignored() {
     assert_eq!(h.info().snd_wscale, 7);
 }
 
+/// Shows: rfc7323-s2.2-b, rfc9293-MUST-10
+#[test]
+fn window_of_a_crossing_syn_ack_is_not_scaled() {
+    let scale = |o: &mut SegmentOptions| o.window_scale = Some(10);
+    let mut h = Host::connecting(with(|c| c.window_scaling = true), Options::default(), 1_000);
+    h.one();
+    h.send(Seg::new(SYN, 5_000, 0).win(600).opt(scale));
+    h.recv_all();
+    h.send(Seg::new(SYN_ACK, 5_000, 1_001).win(600).opt(scale));
+    assert_eq!((h.conn.state(), h.info().snd_wnd), (State::Established, 600));
+    h.send(Seg::new(ACK, 5_001, 1_001).win(600));
+    assert_eq!(h.info().snd_wnd, 600 << 10);
+}
+
 /// Shows: rfc7323-s2.2-b
 #[test]
 fn our_syn_announces_an_unscaled_window() {

@@ -267,3 +267,23 @@ fn ack_of_data_not_sent_gives_no_credit() {
     h.ack(nxt);
     assert!(h.recv_all().len() <= 20, "within SND.NXT it is an ACK like any other");
 }
+
+/// Shows: rfc5682-s2.1-a, rfc5682-s2.1-c
+#[test]
+fn ack_of_the_retransmission_and_more_does_not_prove_the_timeout_spurious() {
+    for config in [plain(), rfc()] {
+        let config = Config { tlp: false, congestion: CongestionKind::Reno, ..config };
+        let mut h = Host::established(config, Options::default());
+        h.write(&pattern(30 * 1_460));
+        h.recv_all();
+        h.advance(ms(10));
+        assert_eq!(h.wait(secs(5)).expect("timeout").hdr.seq.0, 1_001);
+        // Only the first segment was lost, or so far.
+        h.ack(nth(5));
+        let most = if h.config.profile == Profile::Rfc { 2 } else { 6 };
+        let sent: Vec<u32> = h.recv_all().iter().map(|o| o.hdr.seq.0).collect();
+        assert!(sent.len() <= most, "{sent:?}");
+        assert_eq!(h.stats.tcp_spurious_rtos, 0);
+        assert!(h.cwnd().0 < 10 * MSS, "{:?}", h.cwnd());
+    }
+}

@@ -360,3 +360,21 @@ fn after_a_timeout_slow_start_begins_with_one_segment() {
     h.ack(1_001 + 3 * MSS);
     assert!(h.recv_all().len() <= 4);
 }
+
+/// Shows: rfc9293-MUST-20, rfc9293-SHLD-10
+#[test]
+fn nothing_is_given_up_before_it_was_sent_again() {
+    let mut h = Host::established(timer_only(plain()), Options::default());
+    while h.info().rto <= secs(102) {
+        let slower = rto(&h) * 9 / 10; // until the RTO is longer than an orphan's limit
+        round(&mut h, 10, slower);
+    }
+    h.write(b"last words");
+    h.close();
+    h.one();
+    let wait = h.info().rto;
+    assert!(wait > secs(102), "{wait:?}");
+    let again = h.wait(wait + ms(1)).expect("retransmission");
+    assert!(again.hdr.flags.contains(FIN));
+    assert_eq!(h.done, None);
+}

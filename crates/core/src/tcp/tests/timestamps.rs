@@ -244,3 +244,18 @@ fn keep_alive_probe_of_an_old_number_keeps_ts_recent_fresh() {
     h.send(Seg::new(ACK, 5_001, 1_001).ts(600, 0));
     assert_eq!(h.conn.rcv.ts_recent, 600, "an empty segment at Last.ACK.sent counts");
 }
+
+/// Shows: rfc7323-s4.3-a, cve-2005-0356-paws
+#[test]
+fn last_segment_again_is_echoed_by_its_new_timestamp() {
+    // The ACK of the first copy was lost: the echo of the old value would make a round trip of the wait.
+    for (seq, len, ack, echo) in
+        [(5_011, 10, 1_001, 900), (5_001, 20, 1_001, 900), (5_001, 10, 1_001, 501), (5_011, 10, 9_999, 501)]
+    {
+        let mut h = agreed(on());
+        h.send(Seg::new(ACK, 5_001, 1_001).ts(501, 0).len(20));
+        assert_eq!(ecr(&h.one()), Some(501));
+        h.send(Seg::new(ACK, seq, ack).ts(900, 0).len(len));
+        assert_eq!(ecr(&h.one()), Some(echo), "{seq} {len} {ack}");
+    }
+}

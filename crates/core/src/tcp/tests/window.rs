@@ -276,3 +276,28 @@ fn reader_who_never_reads_keeps_the_window_closed() {
     assert_eq!(h.read(2_000).len(), 1_000);
     assert!(h.one().hdr.window >= 500, "a window update tells of the room");
 }
+
+/// Shows: rfc9293-MUST-39, rfc7323-s2.3-b
+#[test]
+fn window_of_a_small_buffer_is_not_scaled_away() {
+    for buffer in [600, 1_023, 1_024, 1_500, 5_000] {
+        let config = with(|c| {
+            c.window_scaling = true;
+            c.rmem[2] = 32 << 20; // a scale of 10: units of 1,024 bytes
+        });
+        let mut h = Host::established_with(config, socket(|o| o.rcvbuf = Some(buffer)), |o| {
+            o.window_scale = Some(0);
+        });
+        let (mut seq, mut window) = (5_001, 500);
+        for _ in 0..20 {
+            let n = window.min(500);
+            h.send(Seg::new(ACK, seq, 1_001).len(n as usize));
+            seq += n;
+            assert_eq!(h.read(1_000).len(), n as usize, "what was announced is taken");
+            let out = h.recv_all().pop().or_else(|| h.wait(ms(500))).expect("ACK");
+            window = u32::from(out.hdr.window) << 10;
+            assert!(window > 0, "{buffer}: the buffer is empty");
+            assert!(window <= buffer + 1_024);
+        }
+    }
+}
