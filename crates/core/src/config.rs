@@ -98,6 +98,39 @@ pub enum Ecn {
     Accept,
 }
 
+bitflags::bitflags! {
+    /// Who uses Fast Open, as `tcp_fastopen` counts it.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+    pub struct FastOpenBits: u32 {
+        /// Connections that ask for it may send data on the SYN.
+        const CLIENT = 1;
+        /// Listeners that ask for it may accept data on the SYN.
+        const SERVER = 2;
+        /// Clients send data without a cookie.
+        const CLIENT_NO_COOKIE = 4;
+        /// Servers accept data without a cookie.
+        const SERVER_NO_COOKIE = 0x200;
+        /// Every listener accepts data on the SYN, with its backlog as the limit.
+        const SERVER_EVERY_LISTENER = 0x400;
+    }
+}
+
+/// The keys of Fast Open cookies (TCP_FASTOPEN_KEY, `tcp_fastopen_key`).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct FastOpenKeys {
+    /// New cookies are made with this one.
+    pub primary: [u8; 16],
+    /// Cookies made with this one are still good.
+    pub backup: Option<[u8; 16]>,
+}
+
+impl core::fmt::Debug for FastOpenKeys {
+    /// Secrets are not shown.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("FastOpenKeys")
+    }
+}
+
 /// The settings of a stack. Durations and sizes say their units; the Linux name stands beside each.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -154,8 +187,10 @@ pub struct Config {
     pub tolerate_missing_timestamps: bool,
     /// ECN (`tcp_ecn`).
     pub ecn: Ecn,
-    /// Fast Open: bit 0 client, bit 1 server (`tcp_fastopen`).
-    pub fastopen: u8,
+    /// Fast Open (`tcp_fastopen`).
+    pub fastopen: FastOpenBits,
+    /// The keys of Fast Open cookies (`tcp_fastopen_key`); `None`: the stack draws its own.
+    pub fastopen_key: Option<FastOpenKeys>,
 
     // Sending.
     /// The algorithm of new sockets (`tcp_congestion_control`).
@@ -286,7 +321,8 @@ impl Config {
             min_snd_mss: 48,
             tolerate_missing_timestamps: true,
             ecn: Ecn::Accept,
-            fastopen: 1,
+            fastopen: FastOpenBits::CLIENT,
+            fastopen_key: None,
             congestion: CongestionKind::Cubic,
             initial_cwnd: 10,
             slow_start_after_idle: true,
@@ -384,6 +420,10 @@ bitflags::bitflags! {
         const BIND_ADDRESS_NO_PORT = 64;
         /// IP_TRANSPARENT: as `freebind`, and privileged.
         const TRANSPARENT = 128;
+        /// IP_RECVTOS.
+        const RECVTOS = 256;
+        /// IPV6_RECVTCLASS.
+        const RECVTCLASS = 512;
     }
 }
 
@@ -449,10 +489,18 @@ pub struct Options {
     pub congestion: Option<CongestionKind>,
     /// TCP_SAVE_SYN.
     pub save_syn: bool,
+    /// SO_MAX_PACING_RATE, bytes a second; `u64::MAX` is no limit.
+    pub max_pacing_rate: u64,
     /// TCP_INQ.
     pub inq: bool,
     /// TCP_FASTOPEN: pending requests a listener admits; 0 is off.
     pub fastopen_qlen: u32,
+    /// TCP_FASTOPEN_CONNECT: `connect` waits for the first data where it has a cookie.
+    pub fastopen_connect: bool,
+    /// TCP_FASTOPEN_NO_COOKIE: data on the SYN without a cookie.
+    pub fastopen_no_cookie: bool,
+    /// TCP_FASTOPEN_KEY of a listener; `None` is the stack's.
+    pub fastopen_key: Option<alloc::boxed::Box<FastOpenKeys>>,
     /// Understand and use the user timeout option (RFC 5482).
     pub user_timeout_option: bool,
     /// IP_TOS / IPV6_TCLASS: DSCP in the upper six bits; the two ECN bits are not taken.
@@ -507,8 +555,12 @@ impl Default for Options {
             notsent_lowat: u32::MAX,
             congestion: None,
             save_syn: false,
+            max_pacing_rate: u64::MAX,
             inq: false,
             fastopen_qlen: 0,
+            fastopen_connect: false,
+            fastopen_no_cookie: false,
+            fastopen_key: None,
             user_timeout_option: false,
             tos: 0,
             ttl: None,

@@ -177,8 +177,20 @@ counters! {
         tcp_abort_failed = "TCPAbortFailed",
         /// Fast Open: SYNs with data accepted.
         tcp_fastopen_passive = "TCPFastOpenPassive",
+        /// Fast Open: SYNs with data that a former key still opened.
+        tcp_fastopen_passive_alt_key = "TCPFastOpenPassiveAltKey",
+        /// Fast Open: SYNs whose cookie was wrong, or that could not be served.
+        tcp_fastopen_passive_fail = "TCPFastOpenPassiveFail",
+        /// Fast Open: SYNs refused because too many were pending.
+        tcp_fastopen_listen_overflow = "TCPFastOpenListenOverflow",
+        /// Fast Open: SYNs that asked for a cookie.
+        tcp_fastopen_cookie_reqd = "TCPFastOpenCookieReqd",
         /// Fast Open: SYNs with data acknowledged by the peer.
         tcp_fastopen_active = "TCPFastOpenActive",
+        /// Fast Open: SYNs whose data the peer did not take.
+        tcp_fastopen_active_fail = "TCPFastOpenActiveFail",
+        /// Fast Open: times that it was switched off toward a server that loses such SYNs.
+        tcp_fastopen_blackhole = "TCPFastOpenBlackhole",
         /// Segments of the wire dropped because their TTL was below IP_MINTTL.
         tcp_min_ttl_drop = "TCPMinTTLDrop",
         /// Segments with malformed options.

@@ -140,6 +140,23 @@ impl Stack {
             Kind::Connection(_) => return self.connect_result(now, id),
             Kind::Fresh => {}
         }
+        if socket.options.fastopen_connect {
+            return self.connect_fast(now, id, remote);
+        }
+        let remote = self.prepare_connect(now, id, remote)?;
+        self.connect_socket(now, id, remote)?;
+        Err(Errno::EINPROGRESS)
+    }
+
+    /// The checks of `connect` on a fresh socket; returns the peer's address without its scope.
+    pub(super) fn prepare_connect(
+        &mut self,
+        now: Instant,
+        id: SocketId,
+        remote: SocketAddr,
+    ) -> Result<SocketAddr, Errno> {
+        self.now = now;
+        let socket = self.entry(id)?;
         let options = &socket.options;
         let local = socket.binding.map(|binding| binding.addr);
         let remote = addr::to_connect(socket.domain(), options, local, remote)?;
@@ -153,8 +170,7 @@ impl Stack {
             return Err(Errno::EINVAL);
         }
         self.bind_to_scope(id, device)?;
-        self.connect_socket(now, id, SocketAddr::new(remote.ip(), remote.port()))?;
-        Err(Errno::EINPROGRESS)
+        Ok(SocketAddr::new(remote.ip(), remote.port()))
     }
 
     /// How the attempt that is under way ended: EALREADY if it has not. Never starts one.

@@ -3,7 +3,7 @@
 //! | the connection | `send` | `recv` with nothing to read |
 //! |---|---|---|
 //! | never was | EPIPE (linux), ENOTCONN | ENOTCONN |
-//! | SYN-SENT, SYN-RECEIVED | EAGAIN | EAGAIN |
+//! | SYN-SENT, SYN-RECEIVED (unless opened early, by a SYN with data) | EAGAIN | EAGAIN |
 //! | open in that direction | count, or EAGAIN | EAGAIN |
 //! | shut down, or ended by a FIN | EPIPE | 0 |
 //! | ended by an error | the error once, then EPIPE | the error once, then 0 |
@@ -61,6 +61,9 @@ impl Stack {
         if flags.contains(MsgFlags::OOB) {
             return self.send_from(now, id, &[&data], 0, flags);
         }
+        if let Some(result) = self.send_fast(now, id, &[&data], 0, flags, None) {
+            return result;
+        }
         self.may_send(id, flags)?;
         if data.is_empty() {
             return Ok(0);
@@ -81,6 +84,9 @@ impl Stack {
         mut skip: usize,
         flags: MsgFlags,
     ) -> Result<usize, Errno> {
+        if let Some(result) = self.send_fast(now, id, data, skip, flags, None) {
+            return result;
+        }
         self.may_send(id, flags)?;
         let mut left = data.iter().map(|slice| slice.len()).sum::<usize>().saturating_sub(skip);
         if left == 0 {
@@ -128,11 +134,12 @@ impl Stack {
             _ => Errno::ENOTCONN, // POSIX send()
         };
         let socket = self.entry_mut(id)?;
-        if flags.contains(MsgFlags::FASTOPEN) || !MsgFlags::all().contains(flags) {
+        if !MsgFlags::all().contains(flags) {
             return Err(Errno::EOPNOTSUPP);
         }
         let Kind::Connection(conn) = &mut socket.kind else { return Err(never_connected) };
         match conn.state() {
+            State::SynReceived if conn.is_open_early() && !conn.fin_queued() => Ok(()),
             State::SynSent | State::SynReceived => Err(conn.take_error().unwrap_or(Errno::EAGAIN)),
             State::Established | State::CloseWait if conn.error().is_none() && !conn.fin_queued() => Ok(()),
             _ => Err(conn.take_error().unwrap_or(Errno::EPIPE)),
@@ -322,7 +329,7 @@ impl Stack {
             Kind::Connection(conn) => conn,
             _ => return Ok(0),
         };
-        let unopened = matches!(conn.state(), State::SynSent | State::SynReceived);
+        let unopened = matches!(conn.state(), State::SynSent | State::SynReceived) && !conn.is_open_early();
         let n = match request {
             Ioctl::AtMark => u32::from(conn.at_mark()),
             _ if unopened => 0,

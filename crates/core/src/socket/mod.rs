@@ -6,6 +6,7 @@
 //! | arguments and results | `types` |
 //! | making, naming, opening, ending sockets | `calls`, `addr` |
 //! | bytes in and out | `data` |
+//! | connecting and sending in one | `fast` |
 //! | options | `options` |
 //! | what a socket is ready for | `readiness` |
 //! | calls that may wait | `op` |
@@ -14,6 +15,7 @@
 mod addr;
 mod calls;
 mod data;
+mod fast;
 pub mod fd;
 pub mod op;
 pub mod options;

@@ -150,12 +150,19 @@ pub struct SendOp {
     flags: MsgFlags,
     limit: Limit,
     sent: usize,
+    /// `sendto`'s address, for MSG_FASTOPEN.
+    to: Option<SocketAddr>,
 }
 
 impl SendOp {
     /// On a socket; a non-blocking one adds [`MsgFlags::DONTWAIT`].
     pub const fn new(id: SocketId, flags: MsgFlags) -> Self {
-        SendOp { id, flags, limit: Limit::new(flags.contains(MsgFlags::DONTWAIT)), sent: 0 }
+        SendOp { id, flags, limit: Limit::new(flags.contains(MsgFlags::DONTWAIT)), sent: 0, to: None }
+    }
+
+    /// `sendto`: with MSG_FASTOPEN it connects first, see [`Stack::sendto`].
+    pub const fn to(id: SocketId, to: SocketAddr, flags: MsgFlags) -> Self {
+        SendOp { to: Some(to), ..SendOp::new(id, flags) }
     }
 
     /// Queues `data`, the same at each call. The count is short only where the time is over, an error
@@ -168,7 +175,11 @@ impl SendOp {
     pub fn poll_vectored(&mut self, stack: &mut Stack, now: Instant, data: &[&[u8]]) -> OpPoll<usize> {
         let total: usize = data.iter().map(|slice| slice.len()).sum();
         loop {
-            match stack.send_from(now, self.id, data, self.sent, self.flags) {
+            let step = match self.connect_first(stack, now, data) {
+                Some(step) => step,
+                None => stack.send_from(now, self.id, data, self.sent, self.flags),
+            };
+            match step {
                 Ok(n) => {
                     self.sent += n;
                     if self.sent >= total {
@@ -182,6 +193,22 @@ impl SendOp {
                 }
                 Err(error) => return OpPoll::Ready(self.so_far(error)),
             }
+        }
+    }
+
+    /// MSG_FASTOPEN counts once: what is left is sent when the connection stands. A call that does not wait says
+    /// EINPROGRESS where the SYN takes no data.
+    fn connect_first(
+        &mut self,
+        stack: &mut Stack,
+        now: Instant,
+        data: &[&[u8]],
+    ) -> Option<Result<usize, Errno>> {
+        let result = stack.send_fast(now, self.id, data, self.sent, self.flags, self.to.take());
+        self.flags.remove(MsgFlags::FASTOPEN);
+        match result {
+            Some(Err(Errno::EINPROGRESS)) if !self.flags.contains(MsgFlags::DONTWAIT) => Some(Ok(0)),
+            result => result,
         }
     }
 

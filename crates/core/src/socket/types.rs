@@ -5,8 +5,8 @@ use core::fmt;
 bitflags::bitflags! {
     /// The MSG_ flags of the send and receive calls.
     ///
-    /// A flag that only the other direction knows is ignored, as Linux does; a bit without a name here,
-    /// or one that asks for something this stack does not do (`FASTOPEN`), fails with EOPNOTSUPP.
+    /// A flag that only the other direction knows is ignored, as Linux does; a bit without a name here
+    /// fails with EOPNOTSUPP.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
     pub struct MsgFlags: u32 {
         /// The last byte sent is urgent; the byte received is the urgent one. New programs do not use it (SHLD-13).
@@ -35,7 +35,7 @@ bitflags::bitflags! {
         const MORE = 0x8000;
         /// Send without copying; data is copied all the same, as Linux does where SO_ZEROCOPY is off.
         const ZEROCOPY = 0x400_0000;
-        /// Connect and send in one.
+        /// Connect and send in one (RFC 7413).
         const FASTOPEN = 0x2000_0000;
         /// Received descriptors are close-on-exec; there are none.
         const CMSG_CLOEXEC = 0x4000_0000;

@@ -18,6 +18,8 @@ pub(super) struct Arrival {
     pub(super) seg: Segment,
     /// The source route it came by, if the stack honours those.
     pub(super) route: Option<SourceRoute>,
+    /// IP and TCP header, of a SYN that somebody may want to save.
+    pub(super) headers: Option<Box<[u8]>>,
     /// The interface it came by; `None`: from inside.
     pub(super) from: Option<InterfaceId>,
 }
@@ -101,13 +103,15 @@ impl Stack {
             }
             route = SourceRoute::read(ip, packet.front());
         }
+        let save = self.saves_syns && hdr.flags.contains(Flags::SYN);
+        let headers = save.then(|| packet.front()[..headers_len(ip, packet.front())].into());
         let gso_size = packet.gso_size;
         let data = seg.move_payload(packet);
         let (tos, ttl) = (ip.traffic_class, ip.hop_limit);
         let Some(key) = self.connection_of(&tuple) else {
             let hash = self.hash.of(TupleKey::new(&tuple).as_bytes());
             let seg = Segment { hdr: *hdr, data, gso_size, tos, ttl };
-            return self.arrive_elsewhere(now, Arrival { tuple, hash, seg, route, from });
+            return self.arrive_elsewhere(now, Arrival { tuple, hash, seg, route, headers, from });
         };
         if let Some(reason) = self.refuses_connected(key, from, ttl) {
             return self.record_drop(Some(key), Some(tuple), reason, Some(hdr.seq));
@@ -304,6 +308,12 @@ impl Stack {
             self.trace.push(Record { at: self.now, socket: key.map(id_of), tuple, what });
         }
     }
+}
+
+/// How long both headers are.
+fn headers_len(ip: &IpHeader, front: &[u8]) -> usize {
+    let tcp = front.get(ip.header_len + 12).map_or(0, |offset| usize::from(offset >> 4) * 4);
+    (ip.header_len + tcp).min(front.len())
 }
 
 /// Options with the source route that leads back (MUST-53).

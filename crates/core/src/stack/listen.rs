@@ -27,6 +27,10 @@ pub(crate) struct Listener {
     pub(super) filtered: VecDeque<Key>,
     /// Entries in the stack's SYN table.
     pub(super) half_open: u32,
+    /// Connections that a SYN with data opened and that are still in SYN-RECEIVED.
+    pub(super) early: u32,
+    /// When such connections were reset by their clients, lately.
+    pub(super) early_resets: VecDeque<Instant>,
     /// Overflows since the last record of one.
     overflows: u64,
     logged_at: Option<Instant>,
@@ -55,6 +59,8 @@ impl Listener {
             accept: VecDeque::new(),
             filtered: VecDeque::new(),
             half_open: 0,
+            early: 0,
+            early_resets: VecDeque::new(),
             overflows: 0,
             logged_at: None,
             cookies_at: None,

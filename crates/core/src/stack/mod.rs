@@ -7,7 +7,9 @@
 
 mod cookie;
 mod demux;
+mod fastopen;
 pub mod fragment;
+mod hosts;
 mod icmp;
 mod input;
 mod isn;
@@ -29,7 +31,7 @@ pub mod wheel;
 mod tests;
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use core::net::{IpAddr, SocketAddr};
 
@@ -37,7 +39,7 @@ pub use listen::ListenerRow;
 pub use route::{Cidr, Interface, InterfaceId, Route, Way};
 pub use snapshot::{Population, RowKind, SocketRow};
 
-use crate::config::{Config, Options};
+use crate::config::{Config, FastOpenKeys, Options};
 use crate::errno::Errno;
 use crate::packet::Packet;
 use crate::rng::Rng;
@@ -49,6 +51,7 @@ use crate::trace::{Record, Trace, What};
 use cookie::Cookies;
 use demux::{Demux, Key as TupleKey, TupleHash};
 use fragment::Reassembler;
+use hosts::Hosts;
 use isn::Secrets;
 use limit::Limit;
 use listen::Listener;
@@ -117,10 +120,12 @@ bitflags::bitflags! {
         const CONNECT_REPORTED = 2_048;
         /// In the queue of those that probe a zero window.
         const PROBING = 8_192;
+        /// Opened by a SYN with data, and not yet out of SYN-RECEIVED.
+        const EARLY = 16_384;
         /// The user set IP options: received source routes change nothing (MUST-52).
         const OWN_ROUTE = 4_096;
         /// Those for which settling takes more than the timer and the turn to send.
-        const SETTLES_SLOWLY = Self::ORPHAN.bits() | Self::FILTERED.bits();
+        const SETTLES_SLOWLY = Self::ORPHAN.bits() | Self::FILTERED.bits() | Self::EARLY.bits();
     }
 }
 
@@ -183,6 +188,12 @@ pub struct Stack {
     wheel: Wheel,
     secrets: Secrets,
     cookies: Cookies,
+    fast_open_keys: FastOpenKeys,
+    hosts: Hosts,
+    /// The headers of SYNs (TCP_SAVE_SYN), by the connections they opened.
+    saved_syns: BTreeMap<u32, Box<[u8]>>,
+    /// Some listener wants them.
+    saves_syns: bool,
     /// Segments without a connection to hold them: RST, SYN-ACK, ICMP, ACKs from TIME-WAIT.
     control: VecDeque<Control>,
     /// Whose turn it is to send.
@@ -213,6 +224,10 @@ impl Stack {
             wheel: Wheel::new(),
             secrets: Secrets::new(&mut rng),
             cookies: Cookies::new(&mut rng),
+            fast_open_keys: fastopen::random_keys(&mut rng),
+            hosts: Hosts::new(&mut rng),
+            saved_syns: BTreeMap::new(),
+            saves_syns: false,
             ports: Ports::new(&mut rng),
             ident: rng.u32(),
             reassembler: Reassembler::new(fragment::Limits::default(), (rng.u64(), rng.u64())),
@@ -411,6 +426,7 @@ impl Stack {
             || outcome.reply.is_some()
             || outcome.pmtu.is_some()
             || outcome.negative_advice
+            || outcome.established
         {
             return self.settle_rare(now, key, outcome);
         }
@@ -434,6 +450,11 @@ impl Stack {
     fn settle_unaccepted(&mut self, key: Key) {
         let Some(socket) = self.sockets.get(key) else { return };
         let flags = socket.flags;
+        if flags.contains(SocketFlags::EARLY)
+            && !matches!(&socket.kind, Kind::Connection(conn) if conn.state() == State::SynReceived)
+        {
+            self.leave_early(self.now, key);
+        }
         if flags.contains(SocketFlags::FILTERED) {
             self.apply_accept_filter(key);
         }
@@ -459,6 +480,9 @@ impl Stack {
             self.routes.negative_advice(&self.config, now, tuple.remote.ip());
         }
         let done = outcome.done.take();
+        if core::mem::take(&mut outcome.established) || done.is_some() {
+            self.learn_fast_open(now, key);
+        }
         self.settle(now, key, outcome);
         if let Some(done) = done {
             self.end_connection(now, key, done);
@@ -518,6 +542,7 @@ impl Stack {
 
     /// Takes a socket out, with its port and its place in the demux.
     pub(crate) fn remove_socket(&mut self, key: Key) {
+        self.leave_early(self.now, key);
         let Some(socket) = self.sockets.get(key) else { return };
         if let (Kind::Connection(conn), true) = (&socket.kind, socket.flags.contains(SocketFlags::IN_DEMUX)) {
             let tuple = *conn.tuple();
@@ -525,6 +550,7 @@ impl Stack {
         }
         self.wheel.cancel(key.index);
         let Some(socket) = self.sockets.remove(key) else { return };
+        self.saved_syns.remove(&key.index);
         self.discharge(socket.charged);
         if !socket.interest.is_empty() && !socket.flags.contains(SocketFlags::EVENT_QUEUED) {
             self.events.push_back(key);

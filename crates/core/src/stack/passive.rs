@@ -3,16 +3,39 @@
 
 use super::*;
 use crate::config::{AcceptFilter, Profile, SynCookies};
+use crate::packet::Payload;
 use crate::tcp::ecn::is_requested;
 use crate::tcp::open::{announced_mss, choose_window_scale, default_mss, initial_capacity, initial_window};
-use crate::tcp::{HalfOpen, Why};
+use crate::tcp::{HalfOpen, Segment, Why};
 use crate::time::Duration;
 use crate::trace::{DropReason, Record, What};
 use crate::wire::ip::SourceRoute;
-use crate::wire::tcp::{Flags, Header};
+use crate::wire::tcp::{FastOpen, Flags, Header};
 use cookie::CookieOptions;
+use fastopen::Answer;
 use input::{Arrival, timestamps, with_route};
 use syn::{BUCKET_LIMIT, SynEntry, SynFlags};
+
+/// What makes a connection of a handshake.
+pub(super) enum Opening {
+    /// The segment that completes it.
+    Complete(Box<Segment>),
+    /// A SYN with Fast Open: its text, and the cookie that the SYN-ACK brings.
+    Early {
+        /// The text.
+        data: Payload,
+        /// A new cookie.
+        cookie: Option<FastOpen>,
+    },
+}
+
+/// What a SYN-ACK has beside what was agreed.
+#[derive(Clone, Copy, Default)]
+struct Extra {
+    /// The TSval, where it is not the clock's.
+    stamp: Option<u32>,
+    fast_open: Option<FastOpen>,
+}
 
 /// How long after the last cookie an ACK without an entry may be the answer to one.
 const COOKIE_LIFE: Duration = Duration::from_secs(128);
@@ -47,11 +70,11 @@ impl Stack {
             // Fourth: anything else is dropped; so is LAND.
             return self.record_drop(Some(listener), Some(tuple), DropReason::WrongState, Some(hdr.seq));
         }
-        self.on_syn(now, listener, &arrival, after);
+        self.on_syn(now, listener, arrival, after);
     }
 
     /// Third: a SYN. Text and FIN on it are not kept; the peer sends them again (3.10.7.2).
-    fn on_syn(&mut self, now: Instant, listener: Key, arrival: &Arrival, after: Option<SeqNum>) {
+    fn on_syn(&mut self, now: Instant, listener: Key, mut arrival: Arrival, after: Option<SeqNum>) {
         let (tuple, hdr) = (arrival.tuple, arrival.seg.hdr);
         let freebsd = self.config.profile == Profile::FreeBsd;
         let Some((listening, options)) = self.listener_mut(listener) else { return };
@@ -71,7 +94,7 @@ impl Stack {
             self.stats.listen_drops += 1;
             return self.record_drop(Some(listener), Some(tuple), DropReason::SynQueueFull, Some(hdr.seq));
         }
-        let Some(mut half) = self.answer_of(now, arrival, &options, after) else {
+        let Some(mut half) = self.answer_of(now, &arrival, &options, after) else {
             return self.record_drop(Some(listener), Some(tuple), DropReason::NoRoute, Some(hdr.seq));
         };
         if cookie {
@@ -80,6 +103,15 @@ impl Stack {
             }
             return self.send_cookie(now, listener, &mut half);
         }
+        let fast_open = match self.judge_fast_open(now, listener, &options, &arrival) {
+            Answer::Early(cookie) => {
+                if self.open_early(now, listener, &half, &mut arrival, cookie) {
+                    return;
+                }
+                None
+            }
+            Answer::Ordinary(cookie) => cookie,
+        };
         if freebsd {
             if self.config.syncookies != SynCookies::Off {
                 // What is evicted can still come back.
@@ -88,8 +120,9 @@ impl Stack {
             }
             self.make_room(arrival.hash);
         }
-        self.insert_half_open(now, listener, &half, arrival);
-        self.send_syn_ack(now, listener, &half, None, arrival.route.as_ref());
+        self.insert_half_open(now, listener, &half, &arrival);
+        let extra = Extra { stamp: None, fast_open };
+        self.send_syn_ack(now, listener, &half, extra, arrival.route.as_ref());
     }
 
     fn insert_half_open(&mut self, now: Instant, listener: Key, half: &HalfOpen, arrival: &Arrival) {
@@ -98,8 +131,11 @@ impl Stack {
         if let Some(route) = arrival.route {
             self.half_open.set_route(index, route);
         }
-        if let Some((listening, _)) = self.listener_mut(listener) {
+        if let Some((listening, options)) = self.listener_mut(listener) {
             listening.half_open += 1;
+            if let Some(headers) = arrival.headers.clone().filter(|_| options.save_syn) {
+                self.half_open.save(index, headers);
+            }
         }
         if self.trace.on() {
             let why = crate::tcp::state::Event::RcvSyn;
@@ -170,7 +206,7 @@ impl Stack {
         }
         self.note_cookie(now, listener);
         self.stats.syncookies_sent += 1;
-        self.send_syn_ack(now, listener, half, stamp, None);
+        self.send_syn_ack(now, listener, half, Extra { stamp, fast_open: None }, None);
     }
 
     fn note_cookie(&mut self, now: Instant, listener: Key) {
@@ -179,13 +215,13 @@ impl Stack {
         }
     }
 
-    /// `<SEQ=ISS><ACK=RCV.NXT><CTL=SYN,ACK>`; `stamp` is the TSval where it is not the clock's.
+    /// `<SEQ=ISS><ACK=RCV.NXT><CTL=SYN,ACK>`.
     fn send_syn_ack(
         &mut self,
         now: Instant,
         listener: Key,
         half: &HalfOpen,
-        stamp: Option<u32>,
+        extra: Extra,
         route: Option<&SourceRoute>,
     ) {
         let Some((_, options)) = self.listener_ref(listener) else { return };
@@ -204,9 +240,10 @@ impl Stack {
         hdr.options.sack_permitted = half.sack;
         hdr.options.timestamps = half.ts_recent.map(|ecr| {
             let mut ts = timestamps(now, half.ts_offset, ecr);
-            ts.val = stamp.unwrap_or(ts.val);
+            ts.val = extra.stamp.unwrap_or(ts.val);
             ts
         });
+        hdr.options.fast_open = extra.fast_open;
         let route = route.and_then(|route| with_route(&options, route).ip_options);
         self.push_control(Control::segment(tuple, hdr, Why::SynAck).for_listener(listener, &options, route));
     }
@@ -257,7 +294,7 @@ impl Stack {
             return self.overflow(now, listener, &tuple, hdr.seq);
         }
         let route = arrival.route;
-        self.establish(now, listener, &half, route, arrival.seg);
+        self.establish(now, listener, &half, route, Opening::Complete(Box::new(arrival.seg)), None);
     }
 
     /// RFC 9293 3.10.7.4 for SYN-RECEIVED, in its order.
@@ -342,7 +379,7 @@ impl Stack {
         entry.retransmits = entry.retransmits.saturating_add(1);
         let (listener, half) = (entry.listener, entry.half_open());
         let route = self.half_open.route(index).copied();
-        self.send_syn_ack(now, listener, &half, None, route.as_ref());
+        self.send_syn_ack(now, listener, &half, Extra::default(), route.as_ref());
     }
 
     /// `<SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>`, not too often.
@@ -389,20 +426,22 @@ impl Stack {
             return self.reset(now, &half.tuple, &hdr, arrival.seg.seg_len());
         }
         let route = self.half_open.route(index).copied();
-        if self.establish(now, listener, half, route, arrival.seg) {
+        let saved = self.half_open.take_saved(index);
+        if self.establish(now, listener, half, route, Opening::Complete(Box::new(arrival.seg)), saved) {
             self.drop_half_open(index);
         }
     }
 
     /// Makes the connection, hands it the segment that completes the handshake, and queues it. False if
     /// there may be no more sockets: the peer's next segment tries again.
-    fn establish(
+    pub(super) fn establish(
         &mut self,
         now: Instant,
         listener: Key,
         half: &HalfOpen,
         route: Option<SourceRoute>,
-        seg: crate::tcp::Segment,
+        opening: Opening,
+        saved_syn: Option<Box<[u8]>>,
     ) -> bool {
         let tuple = half.tuple;
         let Some(socket) = self.sockets.get(listener) else { return false };
@@ -415,8 +454,9 @@ impl Stack {
         let filter = options.accept_filter;
         let waits =
             if filter == AcceptFilter::None { SocketFlags::IN_ACCEPT_QUEUE } else { SocketFlags::FILTERED };
-        let family = socket.flags & SocketFlags::IPV6;
-        let Ok(key) = self.insert_socket(Kind::Fresh, Arc::clone(&options), waits | family) else {
+        let mut flags = waits | (socket.flags & SocketFlags::IPV6);
+        flags.set(SocketFlags::EARLY, matches!(opening, Opening::Early { .. }));
+        let Ok(key) = self.insert_socket(Kind::Fresh, Arc::clone(&options), flags) else {
             self.stats.listen_drops += 1;
             self.record_drop(Some(listener), Some(tuple), DropReason::NoMemory, None);
             return false;
@@ -431,14 +471,26 @@ impl Stack {
         let generation = self.routes.generation();
         let Stack { config, stats, trace, rng, spare, sockets, .. } = &mut *self;
         let mut cx = Cx { now, config, stats, trace, rng, spare, id: id_of(key), pressure: false };
-        let mut conn = Box::new(Connection::open_passive(&mut cx, half, options, way.path));
-        let outcome = conn.on_segment(&mut cx, seg);
+        let (conn, outcome) = match opening {
+            Opening::Complete(seg) => {
+                let mut conn = Box::new(Connection::open_passive(&mut cx, half, options, way.path));
+                let outcome = conn.on_segment(&mut cx, *seg);
+                (conn, outcome)
+            }
+            Opening::Early { data, cookie } => {
+                let conn = Connection::open_early(&mut cx, half, options, way.path, data, cookie);
+                (Box::new(conn), Outcome::default())
+            }
+        };
         if let Some(socket) = sockets.get_mut(key) {
             socket.kind = Kind::Connection(conn);
             socket.binding = Some(binding);
             socket.parent = Some(listener);
             socket.route_generation = generation;
             socket.link = output::Link::from(&Ok(way));
+        }
+        if let Some(headers) = saved_syn {
+            self.saved_syns.insert(key.index, headers);
         }
         self.enter_demux(key, &tuple);
         self.queue_child(listener, key, filter);
@@ -501,6 +553,7 @@ impl Stack {
 
     /// A connection that nobody accepted ends with a RST (RFC 9293 3.10.5).
     pub(super) fn kill_child(&mut self, now: Instant, key: Key) {
+        self.leave_early(now, key);
         if let Some(socket) = self.sockets.get_mut(key) {
             socket.flags.remove(SocketFlags::FILTERED | SocketFlags::IN_ACCEPT_QUEUE);
             socket.parent = None;

@@ -165,6 +165,8 @@ pub(crate) struct SynTable {
     buckets: Box<[Bucket]>,
     /// Source routes that SYNs came with, where the stack honours them.
     routes: hashbrown::HashMap<u32, SourceRoute, core::hash::BuildHasherDefault<IndexHasher>>,
+    /// Headers of SYNs whose listeners want them (TCP_SAVE_SYN).
+    saved: hashbrown::HashMap<u32, Box<[u8]>, core::hash::BuildHasherDefault<IndexHasher>>,
 }
 
 impl SynTable {
@@ -175,6 +177,7 @@ impl SynTable {
             timers: Wheel::new(),
             buckets: Box::default(),
             routes: hashbrown::HashMap::default(),
+            saved: hashbrown::HashMap::default(),
         }
     }
 
@@ -204,6 +207,16 @@ impl SynTable {
     /// Keeps a source route with an entry.
     pub(crate) fn set_route(&mut self, index: u32, route: SourceRoute) {
         self.routes.insert(index, route);
+    }
+
+    /// Keeps the headers of an entry's SYN.
+    pub(crate) fn save(&mut self, index: u32, headers: Box<[u8]>) {
+        self.saved.insert(index, headers);
+    }
+
+    /// The headers that were kept.
+    pub(crate) fn take_saved(&mut self, index: u32) -> Option<Box<[u8]>> {
+        self.saved.remove(&index)
     }
 
     /// How full the bucket of a hash is.
@@ -248,6 +261,7 @@ impl SynTable {
         let entry = self.entries.remove(key)?;
         self.timers.cancel(index);
         self.routes.remove(&index);
+        self.saved.remove(&index);
         self.demux.remove(hash.of(entry.pair.as_bytes()), index);
         let at = usize::from(entry.bucket);
         match self.get_mut(entry.older) {

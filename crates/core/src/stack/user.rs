@@ -114,7 +114,9 @@ impl Stack {
         let child = listening.pop().ok_or(Errno::EAGAIN)?;
         if let Some(socket) = self.sockets.get_mut(key_of(child)) {
             socket.flags.remove(SocketFlags::IN_ACCEPT_QUEUE);
-            socket.parent = None;
+            if !socket.flags.contains(SocketFlags::EARLY) {
+                socket.parent = None;
+            }
         }
         Ok(child)
     }
@@ -356,6 +358,7 @@ impl Stack {
     pub(crate) fn replace_options(&mut self, now: Instant, key: Key, options: Arc<Options>) {
         let Some(socket) = self.sockets.get_mut(key) else { return };
         socket.options = Arc::clone(&options);
+        self.saves_syns |= options.save_syn;
         if let Some(old) = socket.binding {
             let mask = BindFlags::REUSEADDR | BindFlags::REUSEPORT;
             let flags = (old.flags - mask) | (BindFlags::of(&options) & mask);
@@ -369,6 +372,17 @@ impl Stack {
         if changed.is_some() {
             self.settle(now, key, Outcome::default());
         }
+    }
+
+    /// The headers of the SYN that opened a connection, once (TCP_SAVED_SYN); empty if there are none. EBADF.
+    pub(crate) fn take_saved_syn(&mut self, id: SocketId) -> Result<Box<[u8]>, Errno> {
+        self.entry(id)?;
+        Ok(self.saved_syns.remove(&id.index).unwrap_or_default())
+    }
+
+    /// How long they are.
+    pub(crate) fn saved_syn_len(&self, id: SocketId) -> usize {
+        self.saved_syns.get(&id.index).map_or(0, |saved| saved.len())
     }
 
     /// Which readiness makes events. What holds already is reported at once.

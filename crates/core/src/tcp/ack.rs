@@ -156,6 +156,9 @@ impl Connection {
     /// The retransmission timer runs while something is in flight (RFC 6298 5), the loss probe or
     /// reordering timer beside it (RFC 8985 7.2, 6.2).
     pub(super) fn rearm_flight_timers(&mut self, cx: &Cx<'_>) {
+        if self.state == State::SynReceived {
+            return; // the SYN-ACK's timer runs
+        }
         let Some(flight) = &self.flight else { return };
         self.persisting = false;
         let rules = RecoveryConfig::from(cx.config);

@@ -131,7 +131,7 @@ impl Connection {
     pub(super) fn build_syn(&mut self, cx: &mut Cx<'_>) -> Outgoing {
         let answering = self.state == State::SynReceived;
         let flags = if answering { Flags::SYN | Flags::ACK } else { Flags::SYN | self.ecn_of_syn(cx.config) };
-        let window = open::initial_window(self.rcv.capacity, self.rcv.advmss);
+        let window = open::initial_window(self.rcv.free(), self.rcv.advmss);
         let mut options = SegmentOptions {
             mss: Some(self.rcv.advmss),
             window_scale: self.agreed.window_scaling.then_some(self.rcv.wscale),
@@ -143,6 +143,7 @@ impl Connection {
             let ecr = if answering { self.rcv.ts_recent } else { 0 };
             options.timestamps = Some(Timestamps { val: self.tsval(cx.now), ecr });
         }
+        let data = self.dress_syn(&mut options);
         let hdr = Header {
             src_port: self.tuple.local.port(),
             dst_port: self.tuple.remote.port(),
@@ -160,8 +161,12 @@ impl Connection {
         } else {
             Why::Syn
         };
-        self.snd.nxt = self.snd.iss + 1;
-        let out = self.outgoing(cx, hdr, Payload::new(), 0, why);
+        // What an earlier SYN carried may still be acknowledged.
+        self.snd.nxt = self.snd.nxt.max(self.snd.iss + 1 + data.len() as u32);
+        if answering {
+            self.rcv.adv = self.rcv.adv.max(self.rcv.nxt + u32::from(window));
+        }
+        let out = self.outgoing(cx, hdr, data, 0, why);
         self.leave(cx, &out);
         out
     }

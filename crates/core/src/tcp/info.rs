@@ -126,9 +126,11 @@ impl super::Connection {
                 | u8::from(self.agreed.sack) << 1
                 | u8::from(self.agreed.window_scaling) << 2
                 | u8::from(self.ecn.agreed) << 3
-                | u8::from(self.ecn.seen) << 4,
+                | u8::from(self.ecn.seen) << 4
+                | u8::from(self.facts.syn_data_acked) << 5,
             snd_wscale: self.snd.wscale,
             rcv_wscale: self.rcv.wscale,
+            fastopen_client_fail: self.facts.client_fail,
             delivery_rate_app_limited: self.persist.delivery_rate_app_limited(),
             rto: self.rtt.rto(&policy),
             ato: Duration::from_micros(u64::from(self.rcv.ack.ato)),
@@ -153,7 +155,7 @@ impl super::Connection {
             rcv_space: self.rcv.drs.space,
             total_retrans: c.total_retrans,
             pacing_rate: self.pacing_rate(),
-            max_pacing_rate: u64::MAX,
+            max_pacing_rate: self.options.max_pacing_rate,
             bytes_acked: c.bytes_acked,
             bytes_received: c.bytes_received,
             segs_out: c.segs_out,

@@ -53,6 +53,11 @@ impl Connection {
 
     /// 3.10.7.4: SYN-RECEIVED and the synchronized states.
     fn arrives(&mut self, cx: &mut Cx<'_>, seg: &mut Segment) -> Outcome {
+        let kind = seg.hdr.flags & (Flags::SYN | Flags::ACK | Flags::RST);
+        if kind == Flags::SYN && seg.hdr.seq == self.rcv.irs && self.is_open_early() {
+            self.hear_syn_again(cx);
+            return self.discard(cx, seg, DropReason::OldSyn);
+        }
         if !self.strip_syn_of_simultaneous_open(seg) {
             return self.take_steps(cx, seg);
         }
@@ -148,7 +153,8 @@ impl Connection {
             self.retries = 0;
             return Outcome::default();
         }
-        let _ = self.snd.acknowledge(hdr.ack);
+        self.counters.bytes_acked += u64::from(self.snd.acknowledge(hdr.ack));
+        self.hear_fast_open(cx, &hdr);
         self.hear_user_timeout(&hdr.options);
         self.hear_ecn_of_syn_ack(hdr.flags);
         self.become_established(cx, Event::RcvSynAck);
@@ -274,7 +280,7 @@ impl Connection {
             return Check::Stop(self.challenge(cx, seg));
         }
         let error = match self.state {
-            State::SynReceived => Some(Errno::ECONNREFUSED), // MUST-11: the stack drops a passive one
+            State::SynReceived if !self.facts.passive => Some(Errno::ECONNREFUSED), // MUST-11: the stack drops a passive one
             State::CloseWait if cx.config.profile == crate::Profile::Linux => Some(Errno::EPIPE),
             State::Closing | State::LastAck => None,
             _ => Some(Errno::ECONNRESET),
@@ -311,6 +317,7 @@ impl Connection {
             self.snd.wl2 = ack;
             self.set_window(u32::from(seg.hdr.window) << self.snd.wscale);
             let _ = self.snd.acknowledge(self.snd.iss + 1);
+            let _ = self.take_back_syn_data(ack); // of a SYN that crossed the peer's
             self.become_established(cx, Event::RcvAckOfSyn);
             out.established = true;
             out.ready |= Ready::OUT;

@@ -8,6 +8,7 @@ mod ack;
 mod build;
 pub mod congestion;
 pub mod ecn;
+pub mod fastopen;
 pub mod handshake;
 mod icmp;
 pub mod info;
@@ -35,6 +36,7 @@ mod tests;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
+pub use fastopen::{FastOpenPlan, FastOpenResult};
 pub use handshake::HalfOpen;
 pub use icmp::{IcmpError, IcmpKind};
 pub use info::TcpInfo;
@@ -123,6 +125,9 @@ pub struct Connection {
     ts_offset: u32,
     challenge: Challenge,
     ecn: ecn::EcnState,
+    /// What a SYN with Fast Open carries, until the handshake is over.
+    early: Option<Box<fastopen::Early>>,
+    facts: fastopen::Facts,
     /// The error that the next call reports.
     error: Option<Errno>,
     /// The last soft error (SHLD-25): reported if the connection later times out.

@@ -74,6 +74,8 @@ impl Connection {
             ts_offset: 0,
             challenge: Challenge::default(),
             ecn: ecn::EcnState::default(),
+            early: None,
+            facts: fastopen::Facts::default(),
             error: None,
             soft_error: None,
             orphan: false,
@@ -187,16 +189,22 @@ impl Connection {
         self.update_mss(cx.config);
         // RFC 6928 2: a lost SYN makes the initial window one segment.
         let initial = if self.retries > 1 { 1 } else { cx.config.initial_cwnd };
-        let kind = self.options.congestion.unwrap_or(cx.config.congestion);
-        self.cc = Congestion::new(kind, u32::from(self.mss), initial);
+        if self.flight.is_none() {
+            let kind = self.options.congestion.unwrap_or(cx.config.congestion);
+            self.cc = Congestion::new(kind, u32::from(self.mss), initial);
+        }
         self.retries = 0;
         self.trouble_since = Instant::NEVER;
         let rcv = &mut self.rcv;
         rcv.mss = rcv.advmss.min(self.mss).clamp(88, 536);
         rcv.drs.space = 10 * u32::from(rcv.advmss);
         rcv.drs.space_at = cx.now;
-        self.snd.up = self.snd.una;
-        self.snd.sml = self.snd.una;
+        if self.flight.is_none() {
+            self.snd.sml = self.snd.una;
+        }
+        if !self.snd.urgent {
+            self.snd.up = self.snd.una;
+        }
         self.counters.last_ack_recv = cx.now;
         self.step(cx, event);
         self.arm_keepalive(cx);

@@ -48,6 +48,8 @@ impl Connection {
             if let Some(out) = self.tail_loss_probe(cx) {
                 return Some(out);
             }
+        }
+        if self.state != State::SynReceived || self.facts.passive {
             if let Some(out) = self.new_text(cx, max_text) {
                 return Some(out);
             }
@@ -129,7 +131,7 @@ impl Connection {
     #[inline(always)]
     fn new_text(&mut self, cx: &mut Cx<'_>, max_text: u32) -> Option<Outgoing> {
         let unsent = self.snd.unsent();
-        let fin = self.snd.fin_queued && !self.snd.fin_sent;
+        let fin = self.snd.fin_queued && !self.snd.fin_sent && self.state != State::SynReceived;
         if unsent == 0 && !fin {
             return None;
         }
@@ -206,7 +208,8 @@ impl Connection {
     #[inline]
     fn send_new(&mut self, cx: &mut Cx<'_>, len: u32, each: u32, why: Why) -> Outgoing {
         let seq = self.snd.nxt;
-        let fin = self.snd.fin_queued && len == self.snd.unsent() && self.snd.usable() > len;
+        let last = self.snd.fin_queued && self.state != State::SynReceived;
+        let fin = last && len == self.snd.unsent() && self.snd.usable() > len;
         let why = if fin && why == Why::Data { Why::Fin } else { why };
         let taken = len + u32::from(fin);
         let drained = len == self.snd.unsent();

@@ -40,10 +40,12 @@ impl Connection {
     /// SYN and simultaneous SYN-ACK: exponential, until R2 (MUST-22, MUST-23).
     fn handshake_timeout(&mut self, cx: &mut Cx<'_>) -> Option<Outcome> {
         let elapsed = cx.now.since(self.trouble_since);
-        let limit = self.options.syncnt.unwrap_or(cx.config.syn_retries);
+        let retries = if self.facts.passive { cx.config.synack_retries } else { cx.config.syn_retries };
+        let limit = self.options.syncnt.unwrap_or(retries);
         let patient = self.options.syncnt.is_none() && elapsed < cx.config.syn_min_timeout;
         let by_user = self.user_timeout().is_some_and(|t| elapsed >= t);
         if by_user || (self.retries >= limit && !patient) {
+            self.note_syn_lost();
             return Some(self.time_out(cx));
         }
         self.retries = self.retries.saturating_add(1);

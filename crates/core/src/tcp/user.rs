@@ -171,7 +171,7 @@ impl Connection {
             }
             State::SynReceived => {
                 self.snd.fin_queued = true;
-                if self.snd.buf.is_empty() {
+                if self.snd.buf.is_empty() && !self.facts.passive {
                     // Nothing queued: the FIN leaves at once, behind our SYN.
                     self.due.syn = false;
                     self.update_mss(cx.config);
@@ -285,7 +285,10 @@ impl Connection {
         if rcv_shut && self.snd.fin_queued {
             ready |= Ready::HUP;
         }
-        if matches!(self.state, State::SynSent | State::SynReceived) {
+        if self.is_deferred() {
+            return ready | Ready::OUT; // the first data opens it
+        }
+        if matches!(self.state, State::SynSent | State::SynReceived) && !self.is_open_early() {
             return ready;
         }
         if self.readable() >= self.low_water() {

@@ -36,6 +36,13 @@ impl Stack {
                 let mtu = mtu.info(now, self.config()).pmtu as i32;
                 if name == SockOptName::Mtu { SockOpt::Mtu(mtu) } else { SockOpt::Mtu6(mtu) }
             }
+            SockOptName::FastOpenKey => {
+                let keys = socket.options.fastopen_key.as_deref().unwrap_or_else(|| self.fast_open_keys());
+                SockOpt::FastOpenKey(
+                    [&keys.primary[..], keys.backup.as_ref().map_or(&[], |k| k)].concat().into(),
+                )
+            }
+            SockOptName::SavedSyn => SockOpt::SavedSyn(self.take_saved_syn(id)?),
             SockOptName::MaxSeg => SockOpt::MaxSeg(self.maxseg(now, id)?),
             _ => {
                 let situation = Situation {
@@ -95,6 +102,7 @@ fn read_socket(options: &Options, name: SockOptName, situation: &Situation<'_>) 
         SockOptName::RcvTimeo => SockOpt::RcvTimeo(options.rcvtimeo),
         SockOptName::SndTimeo => SockOpt::SndTimeo(options.sndtimeo),
         SockOptName::AcceptFilter => SockOpt::AcceptFilter(options.accept_filter),
+        SockOptName::MaxPacingRate => SockOpt::MaxPacingRate(options.max_pacing_rate),
         SockOptName::Mark => SockOpt::Mark(options.mark),
         SockOptName::BindToIfIndex => SockOpt::BindToIfIndex(options.bind_to_device as i32),
         _ => return Err(Errno::ENOPROTOOPT),
@@ -104,6 +112,7 @@ fn read_socket(options: &Options, name: SockOptName, situation: &Situation<'_>) 
 fn read_ip(options: &Options, name: SockOptName, situation: &Situation<'_>) -> Result<SockOpt, Errno> {
     Ok(match name {
         SockOptName::Tos => SockOpt::Tos(i32::from(options.tos)),
+        SockOptName::RecvTos => SockOpt::RecvTos(options.kept.contains(Kept::RECVTOS)),
         SockOptName::Ttl => SockOpt::Ttl(i32::from(options.ttl.unwrap_or(situation.config.default_ttl))),
         SockOptName::IpOptions => SockOpt::IpOptions(options.ip_options.clone().unwrap_or_default()),
         SockOptName::MtuDiscover => SockOpt::MtuDiscover(mtu_discover(options, situation)),
@@ -126,6 +135,7 @@ fn read_ipv6(options: &Options, name: SockOptName, situation: &Situation<'_>) ->
         SockOptName::MtuDiscover6 => SockOpt::MtuDiscover6(mtu_discover(options, situation)),
         SockOptName::RecvErr6 => SockOpt::RecvErr6(options.recverr),
         SockOptName::V6Only => SockOpt::V6Only(options.v6only),
+        SockOptName::RecvTClass => SockOpt::RecvTClass(options.kept.contains(Kept::RECVTCLASS)),
         SockOptName::TClass => SockOpt::TClass(i32::from(options.tos)),
         SockOptName::AutoFlowLabel => SockOpt::AutoFlowLabel(options.kept.contains(Kept::AUTOFLOWLABEL)),
         SockOptName::MinHopCount => SockOpt::MinHopCount(i32::from(options.min_ttl)),
@@ -163,6 +173,8 @@ fn read_tcp(options: &Options, name: SockOptName, situation: &Situation<'_>) -> 
         SockOptName::ThinDupack => SockOpt::ThinDupack(options.kept.contains(Kept::THIN_DUPACK)),
         SockOptName::UserTimeout => SockOpt::UserTimeout(options.user_timeout.unwrap_or(Duration::ZERO)),
         SockOptName::FastOpen => SockOpt::FastOpen(int(options.fastopen_qlen)),
+        SockOptName::FastOpenConnect => SockOpt::FastOpenConnect(options.fastopen_connect),
+        SockOptName::FastOpenNoCookie => SockOpt::FastOpenNoCookie(options.fastopen_no_cookie),
         SockOptName::NotSentLowat => SockOpt::NotSentLowat(options.notsent_lowat),
         SockOptName::SaveSyn => SockOpt::SaveSyn(i32::from(options.save_syn)),
         SockOptName::Inq => SockOpt::Inq(options.inq),

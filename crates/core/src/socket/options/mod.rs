@@ -122,6 +122,8 @@ options! {
     Protocol(i32) = SOL_SOCKET 38;
     /// SO_DOMAIN. Read only.
     Domain(i32) = SOL_SOCKET 39;
+    /// SO_MAX_PACING_RATE, bytes a second; the greatest value is no limit.
+    MaxPacingRate(u64) = SOL_SOCKET 47;
     /// SO_COOKIE: a number no other socket of this stack has. Read only.
     Cookie(u64) = SOL_SOCKET 57;
     /// SO_BINDTOIFINDEX: an interface's number from 1, 0 for none.
@@ -141,6 +143,8 @@ options! {
     MtuDiscover(i32) = IPPROTO_IP 10;
     /// IP_RECVERR: soft errors are reported at once (MUST-47, SHLD-20).
     RecvErr(bool) = IPPROTO_IP 11;
+    /// IP_RECVTOS: kept; the traffic class is [`crate::Stack::received_tos`].
+    RecvTos(bool) = IPPROTO_IP 13;
     /// IP_MTU: the path MTU of the connection, bytes. Read only; ENOTCONN without one.
     Mtu(i32) = IPPROTO_IP 14;
     /// IP_FREEBIND.
@@ -162,6 +166,8 @@ options! {
     RecvErr6(bool) = IPPROTO_IPV6 25;
     /// IPV6_V6ONLY: only before the socket is bound.
     V6Only(bool) = IPPROTO_IPV6 26;
+    /// IPV6_RECVTCLASS: as IP_RECVTOS.
+    RecvTClass(bool) = IPPROTO_IPV6 66;
     /// IPV6_TCLASS: 0 to 255; -1 is 0. The two ECN bits are not taken.
     TClass(i32) = IPPROTO_IPV6 67;
     /// IPV6_AUTOFLOWLABEL: kept, without effect.
@@ -211,6 +217,15 @@ options! {
     NotSentLowat(u32) = IPPROTO_TCP 25;
     /// TCP_SAVE_SYN: 0 to 2.
     SaveSyn(i32) = IPPROTO_TCP 27;
+    /// TCP_SAVED_SYN: the headers of the SYN that opened an accepted connection, once, if TCP_SAVE_SYN was on.
+    /// Read only.
+    SavedSyn(Box<[u8]>) = IPPROTO_TCP 28;
+    /// TCP_FASTOPEN_CONNECT: `connect` waits for the first data. EOPNOTSUPP where `tcp_fastopen` has no client.
+    FastOpenConnect(bool) = IPPROTO_TCP 30;
+    /// TCP_FASTOPEN_KEY: 16 bytes, or 32 with the former key.
+    FastOpenKey(Box<[u8]>) = IPPROTO_TCP 33;
+    /// TCP_FASTOPEN_NO_COOKIE: data on the SYN without a cookie.
+    FastOpenNoCookie(bool) = IPPROTO_TCP 34;
     /// TCP_INQ: `recvmsg` tells how much is left.
     Inq(bool) = IPPROTO_TCP 36;
 }

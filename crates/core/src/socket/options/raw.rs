@@ -55,6 +55,9 @@ impl Stack {
         if name == SockOptName::BindToDevice && !out.is_empty() && out.len() < IFNAMSIZ {
             return Err(Errno::EINVAL);
         }
+        if name == SockOptName::SavedSyn && self.saved_syn_len(id) > out.len() {
+            return Err(Errno::EINVAL); // it would be lost
+        }
         let option = self.getsockopt(now, id, name)?;
         let bytes = encode(&option);
         // Linux gives one byte of a small number at the IP level where there is no room for an int.
@@ -89,11 +92,13 @@ fn decode(name: SockOptName, value: &[u8]) -> Result<SockOpt, Errno> {
         N::Congestion if value.is_empty() => return Err(Errno::EINVAL),
         N::Congestion => SockOpt::Congestion(name_of(value, CA_NAME_MAX - 1)),
         N::IpOptions => SockOpt::IpOptions(Box::from(value)),
+        N::FastOpenKey => SockOpt::FastOpenKey(Box::from(value)),
+        N::MaxPacingRate => SockOpt::MaxPacingRate(pacing_rate(value)?),
         N::AcceptFilter => SockOpt::AcceptFilter(filter_of(&name_of(value, FILTER_NAME_MAX - 1))?),
         N::Type | N::Error | N::SndLowat | N::PeerName | N::AcceptConn | N::Protocol | N::Domain => {
             return Err(Errno::ENOPROTOOPT);
         }
-        N::Cookie | N::Mtu | N::Mtu6 | N::Info => return Err(Errno::ENOPROTOOPT),
+        N::Cookie | N::Mtu | N::Mtu6 | N::Info | N::SavedSyn => return Err(Errno::ENOPROTOOPT),
         _ => {
             let number = match name.number().0 {
                 IPPROTO_IP => ip_int(value),
@@ -126,6 +131,8 @@ fn from_int(name: SockOptName, n: i32) -> Result<SockOpt, Errno> {
         N::Mark => SockOpt::Mark(n as u32),
         N::BindToIfIndex => SockOpt::BindToIfIndex(n),
         N::Tos => SockOpt::Tos(n),
+        N::RecvTos => SockOpt::RecvTos(on),
+        N::RecvTClass => SockOpt::RecvTClass(on),
         N::Ttl => SockOpt::Ttl(n),
         N::MtuDiscover => SockOpt::MtuDiscover(n),
         N::RecvErr => SockOpt::RecvErr(on),
@@ -160,6 +167,8 @@ fn from_int(name: SockOptName, n: i32) -> Result<SockOpt, Errno> {
         }
         N::FastOpen => SockOpt::FastOpen(n),
         N::NotSentLowat => SockOpt::NotSentLowat(n as u32),
+        N::FastOpenConnect => SockOpt::FastOpenConnect(strict()?),
+        N::FastOpenNoCookie => SockOpt::FastOpenNoCookie(strict()?),
         N::SaveSyn => SockOpt::SaveSyn(n),
         N::Inq => SockOpt::Inq(strict()?),
         _ => return Err(Errno::ENOPROTOOPT),
@@ -187,7 +196,7 @@ fn encode(option: &SockOpt) -> Vec<u8> {
             bytes.resize(CA_NAME_MAX, 0);
             bytes
         }
-        O::IpOptions(bytes) => bytes.to_vec(),
+        O::IpOptions(bytes) | O::FastOpenKey(bytes) | O::SavedSyn(bytes) => bytes.to_vec(),
         O::AcceptFilter(filter) => {
             let mut bytes = Vec::from(filter_name(*filter).as_bytes());
             bytes.resize(FILTER_NAME_MAX, 0);
@@ -195,7 +204,7 @@ fn encode(option: &SockOpt) -> Vec<u8> {
         }
         O::Info(info) => tcp_info::encode(info),
         O::PeerName(addr) => sockaddr(addr),
-        O::Cookie(cookie) => Vec::from(cookie.to_ne_bytes()),
+        O::Cookie(n) | O::MaxPacingRate(n) => Vec::from(n.to_ne_bytes()),
         O::Error(error) => int(error.map_or(0, Errno::number)),
         O::KeepIdle(time) | O::KeepIntvl(time) => int(time.as_secs() as i32),
         O::UserTimeout(time) => int(time.as_millis() as i32),
@@ -230,6 +239,10 @@ fn to_int(option: &SockOpt) -> i32 {
         | O::QuickAck(on)
         | O::ThinLinearTimeouts(on)
         | O::ThinDupack(on)
+        | O::FastOpenConnect(on)
+        | O::FastOpenNoCookie(on)
+        | O::RecvTos(on)
+        | O::RecvTClass(on)
         | O::Inq(on) => i32::from(*on),
         O::Type(n)
         | O::SndBuf(n)
@@ -269,6 +282,9 @@ fn to_int(option: &SockOpt) -> i32 {
         | O::PeerName(_)
         | O::Cookie(_)
         | O::IpOptions(_)
+        | O::FastOpenKey(_)
+        | O::SavedSyn(_)
+        | O::MaxPacingRate(_)
         | O::KeepIdle(_)
         | O::KeepIntvl(_)
         | O::Info(_)
@@ -281,6 +297,15 @@ fn to_int(option: &SockOpt) -> i32 {
 fn int_at(value: &[u8], at: usize) -> Result<i32, Errno> {
     let bytes = value.get(at..at + 4).ok_or(Errno::EINVAL)?;
     Ok(i32::from_ne_bytes(bytes.try_into().map_err(|_| Errno::EINVAL)?))
+}
+
+/// 64 bits, or 32 as before Linux 4.20; all ones is no limit.
+fn pacing_rate(value: &[u8]) -> Result<u64, Errno> {
+    if let Some(bytes) = value.first_chunk::<8>() {
+        return Ok(u64::from_ne_bytes(*bytes));
+    }
+    let rate = int_at(value, 0)? as u32;
+    Ok(if rate == u32::MAX { u64::MAX } else { u64::from(rate) })
 }
 
 /// The IP level takes an int, a byte, or nothing for 0.

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use super::{Situation, SockOpt};
-use crate::config::{CongestionKind, Kept};
+use crate::config::{CongestionKind, FastOpenBits, FastOpenKeys, Kept};
 use crate::socket::{Domain, SocketId};
 use crate::stack::{InterfaceId, Kind, Stack, key_of};
 use crate::tcp::State;
@@ -130,6 +130,7 @@ fn apply_socket(options: &mut Options, option: &SockOpt, situation: &Situation<'
             }
             options.accept_filter = *filter;
         }
+        SockOpt::MaxPacingRate(rate) => options.max_pacing_rate = *rate,
         SockOpt::Mark(mark) => {
             privileged(situation)?;
             options.mark = *mark;
@@ -143,6 +144,7 @@ fn apply_ip(options: &mut Options, option: &SockOpt, situation: &Situation<'_>) 
     match option {
         // RFC 2474 3, RFC 3168 5: the ECN field belongs to TCP.
         SockOpt::Tos(tos) => options.tos = *tos as u8 & !3,
+        SockOpt::RecvTos(on) => options.kept.set(Kept::RECVTOS, *on),
         SockOpt::Ttl(-1) => options.ttl = None,
         SockOpt::Ttl(ttl) => options.ttl = Some(within(*ttl, 1..=255)? as u8),
         SockOpt::IpOptions(bytes) => {
@@ -177,6 +179,7 @@ fn apply_ipv6(options: &mut Options, option: &SockOpt, situation: &Situation<'_>
             }
             options.v6only = *on;
         }
+        SockOpt::RecvTClass(on) => options.kept.set(Kept::RECVTCLASS, *on),
         SockOpt::TClass(-1) => options.tos = 0,
         SockOpt::TClass(class) => options.tos = within(*class, 0..=255)? as u8 & !3,
         SockOpt::AutoFlowLabel(on) => options.kept.set(Kept::AUTOFLOWLABEL, *on),
@@ -231,12 +234,36 @@ fn apply_tcp(options: &mut Options, option: &SockOpt, situation: &Situation<'_>)
             }
             options.fastopen_qlen = (*pending as u32).min(situation.config.somaxconn);
         }
+        SockOpt::FastOpenConnect(on) => {
+            if !situation.config.fastopen.contains(FastOpenBits::CLIENT) {
+                return Err(Errno::EOPNOTSUPP);
+            }
+            if situation.state != State::Closed {
+                return Err(Errno::EINVAL);
+            }
+            options.fastopen_connect = *on;
+        }
+        SockOpt::FastOpenNoCookie(on) => {
+            if !matches!(situation.state, State::Closed | State::Listen) {
+                return Err(Errno::EINVAL);
+            }
+            options.fastopen_no_cookie = *on;
+        }
+        SockOpt::FastOpenKey(bytes) => options.fastopen_key = Some(Box::new(keys(bytes)?)),
         SockOpt::NotSentLowat(bytes) => options.notsent_lowat = *bytes,
         SockOpt::SaveSyn(mode) => options.save_syn = within(*mode, 0..=2)? != 0,
         SockOpt::Inq(on) => options.inq = *on,
         _ => return Err(Errno::ENOPROTOOPT),
     }
     Ok(())
+}
+
+/// One key, or the one in use and the former one.
+fn keys(bytes: &[u8]) -> Result<FastOpenKeys, Errno> {
+    let (primary, backup) = bytes.split_at_checked(16).ok_or(Errno::EINVAL)?;
+    let key = |bytes: &[u8]| bytes.try_into().map_err(|_| Errno::EINVAL);
+    let backup = if backup.is_empty() { None } else { Some(key(backup)?) };
+    Ok(FastOpenKeys { primary: key(primary)?, backup })
 }
 
 fn privileged(situation: &Situation<'_>) -> Result<(), Errno> {

@@ -1,6 +1,6 @@
 //! Sysctls, by Linux's names, as settings of a stack.
 
-use sockeye_core::config::{CongestionKind, SynCookies};
+use sockeye_core::config::{CongestionKind, FastOpenBits, FastOpenKeys, SynCookies};
 use sockeye_core::{Config, Duration};
 
 type Result<T> = std::result::Result<T, String>;
@@ -8,7 +8,7 @@ type Result<T> = std::result::Result<T, String>;
 /// Sysctls whose mechanism this stack does not have. A script may set them to a value at which Linux does not use it
 /// either; `None` allows every value, because none shows in the segments of one
 /// connection in virtual time: they limit queues, other hosts' metrics or what a busy machine does.
-const ABSENT: [(&str, Option<&[&str]>); 44] = [
+const ABSENT: [(&str, Option<&[&str]>); 43] = [
     ("tcp_ecn", Some(&["0"])),
     ("tcp_ecn_fallback", None),
     ("tcp_fack", Some(&["0"])),
@@ -51,8 +51,6 @@ const ABSENT: [(&str, Option<&[&str]>); 44] = [
     ("tcp_available_congestion_control", None),
     ("tcp_allowed_congestion_control", None),
     ("tcp_adv_win_scale", None),
-    // The bits of tcp_fastopen beyond client and server need Fast Open itself, whose options a script would see.
-    ("tcp_fastopen_key", None),
     ("tcp_app_win", Some(&["31"])),
 ];
 
@@ -111,7 +109,8 @@ fn handshake(config: &mut Config, name: &str, value: &str) -> Result<bool> {
         "tcp_sack" => config.sack = flag(value)?,
         "tcp_dsack" => config.dsack = flag(value)?,
         "tcp_min_snd_mss" => config.min_snd_mss = number(value)?,
-        "tcp_fastopen" => config.fastopen = (number::<u32>(value)? & 3) as u8,
+        "tcp_fastopen" => config.fastopen = FastOpenBits::from_bits_truncate(number(value)?),
+        "tcp_fastopen_key" => config.fastopen_key = Some(fast_open_keys(value)?),
         "tcp_fin_timeout" => config.fin_timeout = seconds(value)?,
         "tcp_max_tw_buckets" => config.max_tw_buckets = number(value)?,
         "tcp_tw_reuse" => config.tw_reuse = number::<u8>(value)? != 0,
@@ -201,4 +200,26 @@ fn three(value: &str) -> Result<[u32; 3]> {
         [min, initial, max] if min <= max => Ok([min, initial, max]),
         _ => Err(format!("'{value}' is not minimum, initial size and maximum")),
     }
+}
+
+/// One key or two, each as four words in hexadecimal: `a1a1a1a1-b2b2b2b2-c3c3c3c3-d4d4d4d4[,...]`.
+fn fast_open_keys(value: &str) -> Result<FastOpenKeys> {
+    let key = |text: &str| -> Result<[u8; 16]> {
+        let wrong = || format!("tcp_fastopen_key is four words of hexadecimal, not {text}");
+        let mut key = [0; 16];
+        let words: Vec<&str> = text.split('-').collect();
+        if words.len() != 4 {
+            return Err(wrong());
+        }
+        for (word, bytes) in words.into_iter().zip(key.chunks_exact_mut(4)) {
+            let word = u32::from_str_radix(word, 16).map_err(|_| wrong())?;
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+        Ok(key)
+    };
+    let (primary, backup) = match value.split_once(',') {
+        Some((primary, backup)) => (primary, Some(key(backup)?)),
+        None => (value, None),
+    };
+    Ok(FastOpenKeys { primary: key(primary)?, backup })
 }

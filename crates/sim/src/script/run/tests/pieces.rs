@@ -285,7 +285,10 @@ fn sysctls_become_settings() {
     }
     assert_eq!(config.rmem, [4096, 540_000, 15_728_640]);
     assert_eq!((config.syncookies, config.congestion), (SynCookies::Always, CongestionKind::Reno));
-    assert_eq!((config.tlp, config.timestamps, config.fastopen, config.somaxconn), (false, false, 3, 7));
+    assert_eq!(
+        (config.tlp, config.timestamps, config.fastopen.bits(), config.somaxconn),
+        (false, false, 0x403, 7)
+    );
     assert_eq!((config.fin_timeout, config.local_port_range.clone()), (Duration::from_secs(5), 1000..=2000));
 }
 
