@@ -3,6 +3,7 @@
 mod any_order;
 mod bind;
 mod connect;
+mod fastopen;
 mod fd;
 mod listen_accept;
 mod open;

@@ -146,7 +146,7 @@ fn lengths_of_zero_and_flags() {
     assert_eq!(net.send(Side::A, client, b""), Ok(0));
     assert!(net.log.is_empty());
     assert_eq!(net.a.send(net.now, client, b"x", unknown), Err(Errno::EOPNOTSUPP));
-    assert_eq!(net.a.send(net.now, client, b"x", MsgFlags::FASTOPEN), Err(Errno::EOPNOTSUPP));
+    assert_eq!(net.a.send(net.now, client, b"x", MsgFlags::FASTOPEN), Err(Errno::EISCONN));
     assert_eq!(net.recv_with(Side::A, client, 1, unknown), Err(Errno::EOPNOTSUPP));
     assert_eq!(net.recv_with(Side::A, client, 1, MsgFlags::ERRQUEUE), Err(Errno::EAGAIN));
     let harmless = MsgFlags::NOSIGNAL | MsgFlags::DONTROUTE | MsgFlags::EOR | MsgFlags::CONFIRM;

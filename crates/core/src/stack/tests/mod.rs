@@ -1,6 +1,7 @@
 //! Requirements of many connections, shown with one stack and a scripted peer, or with two stacks.
 
 mod chaos;
+mod fastopen;
 mod handshake;
 mod harness;
 mod icmp;
