@@ -372,6 +372,7 @@ impl Config {
         self.delack_max = Duration::from_millis(40);
         self.quick_acks = 0;
         self.synack_retries = 3;
+        self.abort_on_overflow = true; // net.inet.tcp.syncache.rst_on_sock_fail
         self.push_each_burst = false;
         self.local_port_range = 10_000..=65_535;
         self.tolerate_missing_timestamps = false;
