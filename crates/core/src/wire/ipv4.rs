@@ -125,6 +125,34 @@ fn options(header: &[u8], src: Ipv4Addr, dst: Ipv4Addr) -> Result<Option<NonZero
     Ok(route)
 }
 
+/// Whether an application may put these options into its packets: each has its length, and a source route,
+/// of which there is at most one, names its hops and stands before the first (MUST-51).
+pub(crate) fn may_be_sent(options: &[u8]) -> bool {
+    let (mut at, mut routes) = (0, 0);
+    while at < options.len() {
+        let kind = options[at];
+        if kind == 0 {
+            break;
+        }
+        if kind == 1 {
+            at += 1;
+            continue;
+        }
+        let len = options.get(at + 1).map_or(0, |len| usize::from(*len));
+        if len < 2 || len > options.len() - at {
+            return false;
+        }
+        if kind == LOOSE_SOURCE_ROUTE || kind == STRICT_SOURCE_ROUTE {
+            routes += 1;
+            if routes > 1 || len < 7 || (len - 3) % 4 != 0 || options[at + 2] != 4 {
+                return false;
+            }
+        }
+        at += len;
+    }
+    options.len() <= MAX_OPTIONS
+}
+
 /// A source route that ends here; one with hops left would have to be carried on, which a host does not do.
 pub(super) fn source_route(option: &[u8]) -> Result<Option<SourceRoute>, Malformed> {
     let [kind, len, pointer, hops @ ..] = option else {

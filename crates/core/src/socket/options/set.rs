@@ -22,8 +22,6 @@ const MAX_KEEP: u64 = 32_767;
 const MAX_COUNT: i32 = 127;
 /// TCP_FIN_TIMEOUT_MAX.
 const MAX_LINGER2: i32 = 120;
-/// The longest IP options (RFC 791 3.1).
-const MAX_IP_OPTIONS: usize = 40;
 
 impl Stack {
     /// Sets an option.
@@ -148,7 +146,7 @@ fn apply_ip(options: &mut Options, option: &SockOpt, situation: &Situation<'_>) 
         SockOpt::Ttl(-1) => options.ttl = None,
         SockOpt::Ttl(ttl) => options.ttl = Some(within(*ttl, 1..=255)? as u8),
         SockOpt::IpOptions(bytes) => {
-            if bytes.len() > MAX_IP_OPTIONS {
+            if !crate::wire::ipv4::may_be_sent(bytes) {
                 return Err(Errno::EINVAL);
             }
             options.ip_options = if bytes.is_empty() { None } else { Some(Box::clone(bytes)) };
