@@ -44,7 +44,7 @@ fn syn_in_a_synchronized_state_draws_a_challenge() {
 #[test]
 fn challenges_of_one_connection_are_limited_and_resume() {
     let mut h = Host::established(plain(), Options::default());
-    let mut burst = |h: &mut Host| -> usize {
+    let burst = |h: &mut Host| -> usize {
         (0..1_000)
             .map(|i| {
                 h.send(Seg::new(RST, 5_100 + i, 0));

@@ -11,7 +11,6 @@ pub const SYN_ACK: Flags = Flags::SYN.union(Flags::ACK);
 pub const FIN_ACK: Flags = Flags::FIN.union(Flags::ACK);
 pub const RST_ACK: Flags = Flags::RST.union(Flags::ACK);
 pub const PSH_ACK: Flags = Flags::PSH.union(Flags::ACK);
-pub const URG_ACK: Flags = Flags::URG.union(Flags::ACK);
 
 /// The full text of a segment without options on a path of 1,500 bytes.
 pub const MSS: u32 = 1_460;
