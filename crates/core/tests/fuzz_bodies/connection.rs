@@ -237,7 +237,8 @@ impl World {
                 }
             }
             12 => {
-                drop(stack.shutdown(now, id, [How::Read, How::Write, How::Both][usize::from(input.u8() % 3)]))
+                let _ =
+                    stack.shutdown(now, id, [How::Read, How::Write, How::Both][usize::from(input.u8() % 3)]);
             }
             13 if id != self.sockets[0] => {
                 let closed = if input.u8() % 4 == 0 { stack.abort(now, id) } else { stack.close(now, id) };
