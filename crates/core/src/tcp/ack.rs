@@ -26,8 +26,13 @@ impl Connection {
         if seg.data.is_empty() {
             cx.stats.tcp_pure_acks += 1;
         }
-        if self.flight.is_some() && hdr.ack.ge(old_una) {
-            self.feed_flight(cx, seg, ack, empty && !window_changed);
+        if self.flight.is_some() {
+            if hdr.ack.ge(old_una) {
+                self.feed_flight(cx, seg, ack, empty && !window_changed);
+            }
+        } else if self.agreed.sack && self.persist.note_dsack(hdr.ack, hdr.options.sack.as_slice()) {
+            cx.stats.tcp_dsack_recv += 1;
+            self.counters.dsack_dups += 1;
         }
         if ack.gt(old_una) {
             let bytes = self.snd.acknowledge(ack);
@@ -69,7 +74,7 @@ impl Connection {
             sack_enabled: self.agreed.sack,
             ts_echo,
             duplicate,
-            segs: 1,
+            segs: seg.segments().clamp(1, 65_535) as u16,
             ece: self.ecn.agreed && hdr_flags.contains(Flags::ECE),
             new_data_ready,
         };
@@ -145,6 +150,10 @@ impl Connection {
             return;
         }
         self.timers.stop(Timer::LossProbe);
+        if self.flight.is_some() {
+            // A late D-SACK may still undo the last reduction, but not for ever: an idle connection is small.
+            self.timers.set(Timer::LossProbe, cx.now + self.rtt.rto(&self.rto_policy(cx.config)));
+        }
         if self.persisting && self.snd.usable() > 0 {
             self.persisting = false;
             self.timers.stop(Timer::Retransmit);
@@ -162,7 +171,7 @@ impl Connection {
         let Some(flight) = &self.flight else { return };
         self.persisting = false;
         let rules = RecoveryConfig::from(cx.config);
-        let rto = flight.rto_base() + self.rtt.rto(&rules.rto);
+        let rto = flight.rto_deadline(&self.rtt, &rules.rto);
         let probe = flight.tlp_deadline(&self.rtt, &self.persist, &rules, rto);
         self.timers.set(Timer::Retransmit, rto);
         self.timers.set(Timer::LossProbe, flight.reo_deadline().min(probe));

@@ -1,6 +1,6 @@
 //! What to send next, and why. The decision is here; `build.rs` makes the segment.
 
-use super::recovery::Probe;
+use super::recovery::{CaState, Probe, RecoveryConfig};
 use super::timer::Timer;
 use super::*;
 
@@ -53,6 +53,9 @@ impl Connection {
             if let Some(out) = self.new_text(cx, max_text) {
                 return Some(out);
             }
+            if let Some(out) = self.rescue(cx) {
+                return Some(out);
+            }
         }
         if let Some(why) = self.due.probe.take() {
             return Some(self.build_probe(cx, why));
@@ -83,6 +86,17 @@ impl Connection {
         if again.seq != self.snd.una && again.seq.ge(self.snd.wnd_end()) {
             return None;
         }
+        Some(self.send_again(cx, again.seq, again.len, again.why))
+    }
+
+    /// The last resort of a recovery (RFC 6675 4 (4)), where no new data can draw the ACKs that it needs.
+    fn rescue(&mut self, cx: &mut Cx<'_>) -> Option<Outgoing> {
+        let flight = self.flight.as_mut()?;
+        if flight.state() != CaState::Recovery || self.snd.unsent().min(self.snd.usable()) > 0 {
+            return None;
+        }
+        let again = flight.next_rescue(&self.cc, &RecoveryConfig::from(cx.config))?;
+        flight.on_rescued();
         Some(self.send_again(cx, again.seq, again.len, again.why))
     }
 
@@ -219,6 +233,9 @@ impl Connection {
         flight.on_sent(cx.now, seq, taken, each as u16, false, &mut self.persist, &mut self.cc);
         if drained && flight.can_send_new(&self.cc) > 0 {
             self.persist.note_app_limited(flight.bytes_in_flight());
+            if cx.config.slow_start_after_idle && cx.config.profile == crate::Profile::Linux {
+                self.validate_window(cx);
+            }
         }
         if len % each != 0 {
             self.snd.sml = seq + taken;
@@ -237,6 +254,14 @@ impl Connection {
         }
         self.clamp_to_user_timeout(cx);
         out
+    }
+
+    /// Linux's `tcp_cwnd_validate`: the program sends less than it might, so the window shrinks to what it uses.
+    fn validate_window(&mut self, cx: &Cx<'_>) {
+        if self.ca_state() == CaState::Open && self.is_writable() {
+            let rto = self.rtt.rto(&self.rto_policy(cx.config));
+            self.cc.on_application_limited(cx.now, rto.as_millis() as u32);
+        }
     }
 
     /// New data leaves: whatever was probed before is over.

@@ -161,6 +161,10 @@ impl Connection {
     fn loss_probe(&mut self, cx: &mut Cx<'_>) {
         let rules = RecoveryConfig::from(cx.config);
         let Some(flight) = &mut self.flight else { return };
+        if flight.is_empty() {
+            self.flight = None; // nothing came that would undo the last reduction
+            return;
+        }
         if flight.reo_deadline() <= cx.now {
             let outcome = flight.on_timer_reo(cx.now, &self.rtt, &mut self.cc, &mut self.persist, &rules);
             self.account(cx, &outcome);

@@ -9,6 +9,9 @@ mod hystart;
 mod reno;
 #[cfg(test)]
 mod tests;
+mod validation;
+
+use alloc::boxed::Box;
 
 use crate::config::CongestionKind;
 use crate::tcp::SeqNum;
@@ -92,6 +95,8 @@ pub struct AckSample {
     pub abc_limit: u8,
     /// Most that counts in slow start after a timeout, segments (RFC 3465 2.3); 0 is no limit.
     pub abc_limit_after_rto: u8,
+    /// Measure whether the window is used (RFC 7661).
+    pub validate: bool,
     /// Fast recovery or CWR is reducing the window: only algorithms that own it may change it.
     pub reducing: bool,
     /// The window may grow (something was acknowledged in a state that allows it).
@@ -156,6 +161,10 @@ pub struct Congestion {
     /// RFC 7661, Linux's `is_cwnd_limited`: the most that was in flight up to `usage_end`.
     max_in_flight: u32,
     usage_end: SeqNum,
+    /// When cwnd was last used up, wrapping milliseconds.
+    used_at: u32,
+    /// pipeACK, where it is measured.
+    pipe: Option<Box<validation::PipeAck>>,
     /// Initial window, segments.
     initial: u8,
     cwnd_limited: bool,
@@ -166,10 +175,13 @@ pub struct Congestion {
     algo: Algo,
 }
 
-/// The initial window (RFC 6928 2): `min(n*MSS, max(2*MSS, 14600))`; `n` of 1 after a lost SYN. An `n`
-/// above 10 is the user's wish and is taken as it is.
+/// The initial window (RFC 6928 2): `min(n*MSS, max(2*MSS, 14600))`; `n` of 1 after a lost SYN, 0 for RFC 5681's
+/// (RFC 3390). An `n` above 10 is the user's wish and is taken as it is.
 pub fn initial_window(mss: u32, segments: u8) -> u32 {
-    let n = u32::from(segments.max(1));
+    if segments == 0 {
+        return rfc3390_window(mss);
+    }
+    let n = u32::from(segments);
     let wish = n * mss;
     if n > 10 { wish } else { wish.min((2 * mss).max(14_600)) }
 }
@@ -187,6 +199,8 @@ impl Congestion {
             w: Window { cwnd: initial_window(mss, initial), ssthresh: INFINITE, counted: 0, mss },
             max_in_flight: 0,
             usage_end: SeqNum(0),
+            used_at: 0,
+            pipe: None,
             initial,
             cwnd_limited: false,
             after_rto: false,
@@ -278,19 +292,16 @@ impl Congestion {
 
     /// Something was sent; `in_flight` bytes are now. Notes whether cwnd is what limits us (RFC 7661 4.3,
     /// Linux's `tcp_cwnd_validate`).
-    pub fn on_sent(&mut self, in_flight: u32, snd_una: SeqNum, snd_nxt: SeqNum) {
+    pub fn on_sent(&mut self, now: Instant, in_flight: u32, snd_una: SeqNum, snd_nxt: SeqNum) {
         let limited = in_flight.saturating_add(self.w.mss) > self.w.cwnd;
+        if limited {
+            self.used_at = now.as_millis() as u32;
+        }
         if !snd_una.lt(self.usage_end) || limited || (!self.cwnd_limited && in_flight > self.max_in_flight) {
             self.cwnd_limited = limited;
             self.max_in_flight = in_flight;
             self.usage_end = snd_nxt;
         }
-    }
-
-    /// The sender stopped because of cwnd although a segment would have fitted (it waits to fill a
-    /// super-segment).
-    pub fn note_cwnd_limited(&mut self) {
-        self.cwnd_limited = true;
     }
 
     /// Sending begins anew after nothing was in flight: idle time is not time of growth (RFC 9438 4.2).
@@ -302,6 +313,9 @@ impl Congestion {
 
     /// An ACK: grows the window if that is due.
     pub fn on_ack(&mut self, a: &AckSample) {
+        if a.validate {
+            self.measure_pipe(a.now, a.delivered, a.snd_una, a.snd_nxt, a.srtt_us);
+        }
         if (a.reducing || !a.may_raise) && !self.owns_recovery() {
             return;
         }
@@ -405,16 +419,7 @@ impl Congestion {
         }
         self.w.counted = 0;
         self.cwnd_limited = false;
+        self.pipe = None;
         each!(&mut self.algo, a => a.on_idle());
-    }
-
-    /// The application has used less than cwnd for a whole RTO (RFC 7661, Linux's
-    /// `tcp_cwnd_application_limited`): cwnd goes half-way to what was used.
-    pub fn on_application_limited(&mut self) {
-        let used = self.max_in_flight.max(initial_window(self.w.mss, self.initial));
-        if used < self.w.cwnd {
-            self.w.ssthresh = self.w.ssthresh.max(self.w.cwnd / 4 * 3);
-            self.w.cwnd = (self.w.cwnd + used) / 2;
-        }
     }
 }

@@ -23,6 +23,7 @@ fn ack(now: Instant, bytes: u32, rtt: u32) -> AckSample {
         rate: RateSample::default(),
         abc_limit: 0,
         abc_limit_after_rto: 0,
+        validate: false,
         reducing: false,
         may_raise: true,
     }
@@ -116,7 +117,7 @@ fn window_that_is_not_used_does_not_grow() {
         for i in 0..1_000u32 {
             let at = SeqNum(i * MSS);
             cc.on_transmit_start(NOW, at);
-            cc.on_sent(MSS, at, at + MSS);
+            cc.on_sent(NOW, MSS, at, at + MSS);
             cc.on_ack(&ack(NOW, MSS, 1_000));
         }
         assert_eq!(cc.cwnd(), 10 * MSS);
@@ -357,4 +358,70 @@ fn names_and_kinds_agree() {
         assert_eq!((cc.kind(), cc.name(), cc.cwnd()), (kind, kind.name(), 10 * MSS));
         assert_eq!(cc.pacing_rate(), None);
     }
+}
+
+/// Shows: rfc5681-s3.1-a
+#[test]
+fn initial_window_of_5681_is_four_three_or_two_segments() {
+    for (mss, segments) in [(536, 4), (1_095, 4), (1_460, 3), (2_190, 2), (4_000, 2)] {
+        let cwnd = Congestion::new(CongestionKind::Reno, mss, 0).cwnd();
+        assert_eq!(cwnd / mss, segments, "{mss}");
+    }
+}
+
+/// A round trip of 100 ms in which `segments` were sent and acknowledged.
+fn pipe_round(cc: &mut Congestion, now: &mut Instant, at: &mut SeqNum, segments: u32) {
+    let from = *at;
+    *at += segments * MSS;
+    cc.on_sent(*now, segments * MSS, from, *at);
+    *now += Duration::from_millis(100);
+    let a = AckSample { validate: true, snd_una: *at, snd_nxt: *at, ..ack(*now, segments * MSS, 100_000) };
+    cc.on_ack(&a);
+}
+
+/// Shows: rfc7661-s4.2-a, rfc7661-s4.4.3-a, rfc7661-s4.4-a
+#[test]
+fn window_unused_for_five_minutes_is_halved() {
+    let mut cc = avoiding(CongestionKind::Reno, 100);
+    cc.w.ssthresh = 60 * MSS;
+    let (mut now, mut at) = (NOW, SeqNum(0));
+    pipe_round(&mut cc, &mut now, &mut at, 99);
+    pipe_round(&mut cc, &mut now, &mut at, 99);
+    assert!(!cc.is_non_validated());
+    let unused_from = now;
+    while now.since(unused_from) < Duration::from_millis(1_500) {
+        pipe_round(&mut cc, &mut now, &mut at, 10);
+    }
+    assert!(cc.is_non_validated(), "one tenth of the window in use for a sampling period");
+    while now.since(unused_from) < Duration::from_secs(299) {
+        pipe_round(&mut cc, &mut now, &mut at, 10);
+        assert_eq!(cc.cwnd(), 100 * MSS);
+    }
+    while now.since(unused_from) < Duration::from_secs(303) {
+        pipe_round(&mut cc, &mut now, &mut at, 10);
+    }
+    assert_eq!((cc.cwnd(), cc.ssthresh()), (50 * MSS, 75 * MSS));
+    // As long as half of it is used it stays.
+    let used_from = now;
+    while now.since(used_from) < Duration::from_secs(700) {
+        let half = cc.cwnd() / MSS / 2 + 1;
+        pipe_round(&mut cc, &mut now, &mut at, half);
+    }
+    assert!(cc.cwnd() >= 50 * MSS);
+}
+
+/// Linux's `tcp_cwnd_application_limited`: half-way to what is used, each RTO.
+#[test]
+fn window_unused_for_an_rto_shrinks_towards_its_use() {
+    let mut cc = avoiding(CongestionKind::Cubic, 100);
+    cc.on_sent(NOW, 100 * MSS, SeqNum(0), SeqNum(100 * MSS));
+    let later = NOW + Duration::from_millis(300);
+    cc.on_transmit_start(later, SeqNum(100 * MSS));
+    cc.on_sent(later, 20 * MSS, SeqNum(100 * MSS), SeqNum(120 * MSS));
+    cc.on_application_limited(later, 301);
+    assert_eq!(cc.cwnd(), 100 * MSS);
+    cc.on_application_limited(later, 300);
+    assert_eq!((cc.cwnd(), cc.ssthresh()), (60 * MSS, 100 * MSS));
+    cc.on_application_limited(later, 300);
+    assert_eq!(cc.cwnd(), 60 * MSS, "once an RTO");
 }

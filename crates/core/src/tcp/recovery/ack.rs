@@ -115,6 +115,7 @@ impl Flight {
         self.control(now, a, &s, rtt, cc, p, rate, cfg);
         if s.advanced {
             self.rto_base = now;
+            self.renege_at = if s.out.reneging { now + Flight::renege_delay(rtt) } else { Instant::NEVER };
             self.tlp_base = now;
             self.rto_repeated = false;
             let una = a.snd_una.max(a.ack);
@@ -291,6 +292,7 @@ impl Flight {
             rate,
             abc_limit: cfg.abc_limit,
             abc_limit_after_rto: cfg.abc_limit_after_rto,
+            validate: cfg.validate,
             reducing,
             may_raise,
         });

@@ -67,6 +67,7 @@ impl Flight {
         p.recover = self.high_seq;
         p.put(HAS_RECOVER, true);
         self.fast = true;
+        self.rescued = false;
     }
 
     /// ECN's reaction, once a window (RFC 3168 6.1.2).
@@ -195,6 +196,7 @@ impl Flight {
         p.recover = self.high_seq;
         p.put(HAS_RECOVER, true);
         self.rto_base = now;
+        self.renege_at = Instant::NEVER;
         self.reo_deadline = Instant::NEVER;
         if state != self.state {
             out.state_change = Some((state, self.state));

@@ -92,6 +92,10 @@ pub struct RecoveryConfig {
     pub abc_limit: u8,
     /// L of RFC 3465 2.3 after a timeout, segments; 0 is no limit (Linux).
     pub abc_limit_after_rto: u8,
+    /// Congestion window validation by pipeACK (RFC 7661).
+    pub validate: bool,
+    /// One rescue retransmission of the tail a recovery (RFC 6675 4 (4)); Linux has none.
+    pub rescue: bool,
     /// Added to the probe timeout (Linux: two ticks).
     pub tlp_slack: Duration,
     /// The delayed ACK that a probe timeout allows for with one segment in flight (RFC 8985 7.2).
@@ -113,6 +117,8 @@ impl From<&Config> for RecoveryConfig {
             reduce_again: !linux,
             abc_limit: if linux { 0 } else { 8 },
             abc_limit_after_rto: if linux { 0 } else { 1 },
+            validate: config.profile == Profile::Rfc,
+            rescue: config.profile == Profile::Rfc,
             tlp_slack: if linux { Duration::from_millis(2) } else { Duration::ZERO },
             max_ack_delay: Duration::from_millis(200),
             rto: RtoPolicy::from(config),
@@ -209,9 +215,17 @@ impl Persist {
         self.app_limited = (self.delivered as u32).wrapping_add(in_flight).max(1);
     }
 
-    /// A D-SACK arrived while nothing is in flight: the reordering window learns from it.
-    pub fn note_dsack(&mut self) {
-        self.put(DSACK_ROUND, true);
+    /// An ACK arrived while there is no flight: true if it reports a duplicate (RFC 2883), from which the
+    /// reordering window learns.
+    pub fn note_dsack(&mut self, ack: SeqNum, blocks: &[SackBlock]) -> bool {
+        let Some((first, rest)) = blocks.split_first() else { return false };
+        let len = first.right.since(first.left);
+        let dsack =
+            sack::is_dsack(first, rest.first(), ack) && first.right.le(ack) && (1..1 << 30).contains(&len);
+        if dsack {
+            self.put(DSACK_ROUND, true);
+        }
+        dsack
     }
 
     fn is(&self, flag: u8) -> bool {
@@ -270,8 +284,7 @@ pub struct AckOutcome {
     pub all_acked: bool,
     /// It reported a duplicate.
     pub dsack: bool,
-    /// The receiver dropped what it had SACKed: let the retransmission timer run out in
-    /// [`Flight::renege_delay`].
+    /// The receiver dropped what it had SACKed: [`Flight::rto_deadline`] comes sooner.
     pub reneging: bool,
     /// The tail loss probe proved to have repaired a loss (LINUX_MIB_TCPLOSSPROBERECOVERY).
     pub tlp_recovery: bool,
@@ -370,12 +383,16 @@ pub struct Flight {
     reo_deadline: Instant,
     /// From when the RTO counts.
     rto_base: Instant,
+    /// When the receiver's reneging is answered by a timeout; never if it has not.
+    renege_at: Instant,
     /// From when the probe timeout counts.
     tlp_base: Instant,
     /// SACK was agreed, as far as the last ACK said.
     sack_enabled: bool,
     /// The next retransmission is the first since recovery began.
     fast: bool,
+    /// This recovery has had its rescue retransmission.
+    rescued: bool,
 }
 
 impl Flight {
@@ -403,9 +420,11 @@ impl Flight {
             sack_cache: SackList::new(),
             reo_deadline: Instant::NEVER,
             rto_base: Instant::ZERO,
+            renege_at: Instant::NEVER,
             tlp_base: Instant::ZERO,
             sack_enabled: true,
             fast: false,
+            rescued: false,
         }
     }
 
@@ -461,7 +480,7 @@ impl Flight {
         self.prr.out = self.prr.out.saturating_add(len);
         self.tlp_base = now;
         if let Some(head) = self.board.head() {
-            cc.on_sent(self.bytes_in_flight(), head.seq, seq + len);
+            cc.on_sent(now, self.bytes_in_flight(), head.seq, seq + len);
         }
     }
 
@@ -498,6 +517,24 @@ impl Flight {
             Why::RetransmitRack
         };
         (len > 0).then_some(Retransmit { seq: run.seq, len, why })
+    }
+
+    /// RFC 6675 4 (4): nothing lost and nothing new may be sent, so once a recovery the highest segment that was not
+    /// SACKed goes again. `None` if it has gone again already, or cwnd has no room.
+    pub fn next_rescue(&self, cc: &Congestion, cfg: &RecoveryConfig) -> Option<Retransmit> {
+        if !cfg.rescue || self.rescued || self.state != CaState::Recovery || self.wants_retransmit() {
+            return None;
+        }
+        let run = self.board.runs().rev().find(|r| !r.is(SACKED))?;
+        let len = (run.len - 1) % u32::from(run.mss) + 1;
+        let room = cc.cwnd().saturating_sub(self.bytes_in_flight()) >= u32::from(run.mss);
+        let why = Why::RetransmitRecovery;
+        (room && !run.is(LOST | board::RETRANS)).then_some(Retransmit { seq: run.end() - len, len, why })
+    }
+
+    /// The rescue retransmission was sent.
+    pub fn on_rescued(&mut self) {
+        self.rescued = true;
     }
 
     /// Whether something lost waits to be sent again.
@@ -599,8 +636,14 @@ impl Flight {
         self.reo_deadline
     }
 
+    /// When the retransmission timer is due (RFC 6298 5); sooner once the receiver has reneged (RFC 2018 8, Linux's
+    /// `tcp_check_sack_reneging`).
+    pub fn rto_deadline(&self, rtt: &RttEstimator, policy: &RtoPolicy) -> Instant {
+        (self.rto_base + rtt.rto(policy)).min(self.renege_at)
+    }
+
     /// How long to wait for the receiver before its reneging is answered by a timeout.
-    pub fn renege_delay(rtt: &RttEstimator) -> Duration {
+    fn renege_delay(rtt: &RttEstimator) -> Duration {
         (rtt.srtt().unwrap_or_default() / 2).max(Duration::from_millis(10))
     }
 

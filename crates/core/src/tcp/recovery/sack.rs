@@ -146,7 +146,7 @@ impl Flight {
 }
 
 /// RFC 2883 4, RFC 2018 s5: the first block repeats what SEG.ACK, or the second block, covers.
-fn is_dsack(first: &SackBlock, second: Option<&SackBlock>, ack: SeqNum) -> bool {
+pub(super) fn is_dsack(first: &SackBlock, second: Option<&SackBlock>, ack: SeqNum) -> bool {
     first.left.lt(ack) || second.is_some_and(|b| first.left.ge(b.left) && first.right.le(b.right))
 }
 

@@ -16,6 +16,7 @@ mod options;
 mod pair;
 mod persist;
 mod pmtu;
+mod recovery;
 mod reno;
 mod reset;
 mod retransmission;

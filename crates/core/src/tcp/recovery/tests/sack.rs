@@ -225,3 +225,31 @@ fn fragmentation_of_the_scoreboard_is_bounded() {
     assert!(s.flight.runs() <= board::MAX_RUNS);
     assert!(s.flight.is_consistent());
 }
+
+/// Shows: rfc6675-s4-d
+#[test]
+fn tail_is_rescued_once_a_recovery() {
+    let mut s = Sender::reno(20);
+    s.cfg.rescue = true;
+    s.unsent = false;
+    s.send(10);
+    s.wait(100);
+    let _ = s.ack(0, &[(1, 9)]);
+    assert!(s.flight.next_rescue(&s.cc, &s.cfg).is_none(), "what is lost goes first");
+    assert_eq!(s.resend_numbers(), [0]);
+    let rescue = s.flight.next_rescue(&s.cc, &s.cfg).expect("segment 9 is neither SACKed nor known lost");
+    assert_eq!((rescue.seq, rescue.len), (Sender::seq(9), MSS));
+    s.flight.on_sent(s.now, rescue.seq, rescue.len, MSS as u16, true, &mut s.p, &mut s.cc);
+    s.flight.on_rescued();
+    assert!(s.flight.next_rescue(&s.cc, &s.cfg).is_none());
+    s.wait(100);
+    let out = s.ack(10, &[]);
+    assert!(out.all_acked);
+    // Linux leaves the tail to RACK and the timer.
+    let mut s = Sender::reno(20);
+    s.send(10);
+    s.wait(100);
+    let _ = s.ack(0, &[(1, 9)]);
+    let _ = s.resend();
+    assert!(s.flight.next_rescue(&s.cc, &s.cfg).is_none());
+}
