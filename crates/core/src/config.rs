@@ -45,6 +45,8 @@ pub enum CongestionKind {
     Cubic,
     /// RFC 5681.
     Reno,
+    /// BBR version 3 (draft-ietf-ccwg-bbr), paced.
+    Bbr,
 }
 
 impl CongestionKind {
@@ -53,12 +55,15 @@ impl CongestionKind {
         match self {
             CongestionKind::Cubic => "cubic",
             CongestionKind::Reno => "reno",
+            CongestionKind::Bbr => "bbr",
         }
     }
 
     /// The algorithm of that name.
     pub fn from_name(name: &str) -> Option<CongestionKind> {
-        [CongestionKind::Cubic, CongestionKind::Reno].into_iter().find(|k| k.name() == name)
+        [CongestionKind::Cubic, CongestionKind::Reno, CongestionKind::Bbr]
+            .into_iter()
+            .find(|k| k.name() == name)
     }
 }
 
@@ -195,8 +200,14 @@ pub struct Config {
     // Sending.
     /// The algorithm of new sockets (`tcp_congestion_control`).
     pub congestion: CongestionKind,
-    /// Initial window in segments (RFC 6928).
+    /// Initial window in segments (RFC 6928); 0 is RFC 5681's.
     pub initial_cwnd: u8,
+    /// Pace every flow, not only those whose algorithm or SO_MAX_PACING_RATE asks for it (as Linux with `fq`).
+    pub pacing: bool,
+    /// The pacing rate in slow start, percent of a window a round trip (`tcp_pacing_ss_ratio`).
+    pub pacing_ss_ratio: u16,
+    /// The pacing rate in congestion avoidance (`tcp_pacing_ca_ratio`).
+    pub pacing_ca_ratio: u16,
     /// Shrink cwnd after idle (`tcp_slow_start_after_idle`).
     pub slow_start_after_idle: bool,
     /// The least RTO (`tcp_rto_min_us`).
@@ -325,6 +336,9 @@ impl Config {
             fastopen_key: None,
             congestion: CongestionKind::Cubic,
             initial_cwnd: 10,
+            pacing: false,
+            pacing_ss_ratio: 200,
+            pacing_ca_ratio: 120,
             slow_start_after_idle: true,
             rto_min: Duration::from_millis(200),
             rto_initial: Duration::from_secs(1),

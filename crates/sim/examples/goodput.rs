@@ -60,7 +60,7 @@ fn goodput(link: &str, kind: CongestionKind, seed: u64, secs: u64) -> f64 {
                     next_print = t + Duration::from_millis(250);
                     w.host(a, |s, now| {
                         if let Ok(i) = s.tcp_info(now, client) {
-                            println!("{:6.2} cwnd {} ssthresh {} una {} lost {} retrans {} ca {} rtt {:?} rto {:?} wnd {} notsent {} got {}", t.as_secs_f64(), i.snd_cwnd, i.snd_ssthresh, i.unacked, i.lost, i.total_retrans, i.ca_state, i.rtt, i.rto, i.snd_wnd, i.notsent_bytes, got.get());
+                            println!("{:6.2} cwnd {} ssthresh {} una {} lost {} retrans {} ca {} rtt {:?} rate {:.2} deliv {:.2} rto {:?} wnd {} notsent {} got {}", t.as_secs_f64(), i.snd_cwnd, i.snd_ssthresh, i.unacked, i.lost, i.total_retrans, i.ca_state, i.rtt, i.pacing_rate as f64 * 8e-6, i.delivery_rate as f64 * 8e-6, i.rto, i.snd_wnd, i.notsent_bytes, got.get());
                         }
                     })
                 }
@@ -87,7 +87,10 @@ fn main() {
     ];
     let only = std::env::args().nth(1);
     for link in points.into_iter().filter(|l| only.as_ref().is_none_or(|o| l.contains(o.as_str()))) {
-        for kind in [CongestionKind::Cubic, CongestionKind::Reno] {
+        for kind in [CongestionKind::Cubic, CongestionKind::Reno, CongestionKind::Bbr] {
+            if std::env::var("CC").is_ok_and(|cc| cc != kind.name()) {
+                continue;
+            }
             let secs = if link.contains("us,") { 1 } else { 30 };
             let started = std::time::Instant::now();
             let mut runs: Vec<f64> = (1..=3).map(|seed| goodput(link, kind, seed, secs)).collect();

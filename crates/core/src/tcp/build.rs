@@ -108,6 +108,9 @@ impl Connection {
             self.counters.data_segs_out += segments;
             self.counters.bytes_sent += len;
             self.counters.last_data_sent = cx.now;
+            if self.paced {
+                self.note_paced(cx, len as u32);
+            }
         }
         if out.hdr.flags.contains(Flags::RST) {
             cx.stats.out_rsts += 1;

@@ -95,18 +95,6 @@ pub struct TcpInfo {
 }
 
 impl super::Connection {
-    /// Bytes a second: the algorithm's, or a window a round trip with the head room of Linux's
-    /// `tcp_update_pacing_rate` (twice in slow start, 1.2 times after).
-    fn pacing_rate(&self) -> u64 {
-        if let Some(rate) = self.cc.pacing_rate() {
-            return rate;
-        }
-        let Some(srtt) = self.rtt.srtt() else { return u64::MAX };
-        let percent = if self.cc.cwnd() < self.cc.ssthresh() / 2 { 200 } else { 120 };
-        let window = u128::from(self.cc.cwnd()) * percent / 100;
-        (window * 1_000_000_000 / srtt.as_nanos().max(1)) as u64
-    }
-
     /// Fills in [`TcpInfo`] from the connection's variables; nothing is changed by asking.
     pub(super) fn make_info(&self, now: crate::Instant, config: &crate::Config) -> TcpInfo {
         let policy = self.rto_policy(config);
@@ -154,7 +142,7 @@ impl super::Connection {
             rcv_rtt: Duration::from_micros(u64::from(self.rcv.drs.rtt)),
             rcv_space: self.rcv.drs.space,
             total_retrans: c.total_retrans,
-            pacing_rate: self.pacing_rate(),
+            pacing_rate: self.pacing_rate(config),
             max_pacing_rate: self.options.max_pacing_rate,
             bytes_acked: c.bytes_acked,
             bytes_received: c.bytes_received,

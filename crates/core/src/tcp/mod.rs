@@ -15,6 +15,7 @@ pub mod info;
 mod input;
 pub(crate) mod open;
 mod output;
+mod pacing;
 mod rcv;
 pub mod recovery;
 pub mod rtt;
@@ -107,6 +108,10 @@ pub struct Connection {
     proven_mss: u16,
     /// A smaller path MTU that was reported but contradicts `proven_mss`; 0 if none.
     doubted_pmtu: u16,
+    /// Until when the pace would hold the flow if a full burst had left.
+    paced_until: Instant,
+    /// Sending is paced.
+    paced: bool,
     /// What is to be sent besides data.
     due: Due,
     /// Unanswered retransmissions, or handshake attempts, or probes in a row.
@@ -168,6 +173,8 @@ struct Due {
     tlp: bool,
     /// The override timer ran out: send what is there (MUST-38 (4), cork).
     push: bool,
+    /// The pace holds the flow until the send timer is due.
+    paced: bool,
 }
 
 /// The limit of challenge ACKs: each connection has its own, so that it is nobody's side channel

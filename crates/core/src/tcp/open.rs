@@ -64,6 +64,8 @@ impl Connection {
             mss: peer_mss,
             proven_mss: 0,
             doubted_pmtu: 0,
+            paced_until: Instant::ZERO,
+            paced: false,
             due: Due::default(),
             retries: 0,
             persisting: false,
@@ -193,6 +195,7 @@ impl Connection {
             let kind = self.options.congestion.unwrap_or(cx.config.congestion);
             self.cc = Congestion::new(kind, u32::from(self.mss), initial);
         }
+        self.decide_pacing(cx.config);
         self.retries = 0;
         self.trouble_since = Instant::NEVER;
         let rcv = &mut self.rcv;

@@ -41,19 +41,9 @@ impl Connection {
             State::SynSent => return None,
             _ => {}
         }
-        if self.state != State::SynReceived {
-            if let Some(out) = self.retransmission(cx, max_text) {
-                return Some(out);
-            }
-            if let Some(out) = self.tail_loss_probe(cx) {
-                return Some(out);
-            }
-        }
+        // A server's answer to data on the SYN goes before the handshake is over (RFC 7413 4.2.2).
         if self.state != State::SynReceived || self.facts.passive {
-            if let Some(out) = self.new_text(cx, max_text) {
-                return Some(out);
-            }
-            if let Some(out) = self.rescue(cx) {
+            if let Some(out) = self.text(cx, max_text) {
                 return Some(out);
             }
         }
@@ -64,6 +54,32 @@ impl Connection {
             return Some(self.build_ack(cx, Why::Ack));
         }
         None
+    }
+
+    /// Text or the FIN, again or new, as far as windows and pace allow.
+    #[inline(always)]
+    fn text(&mut self, cx: &mut Cx<'_>, mut max_text: u32) -> Option<Outgoing> {
+        if self.paced {
+            if let Some(probe) = self.tail_loss_probe(cx) {
+                return Some(probe);
+            }
+            if self.is_held(cx) {
+                return None;
+            }
+            max_text = self.paced_text(cx, max_text);
+        }
+        if self.state != State::SynReceived {
+            if let Some(out) = self.retransmission(cx, max_text) {
+                return Some(out);
+            }
+            if let Some(out) = self.tail_loss_probe(cx) {
+                return Some(out);
+            }
+        }
+        if let Some(out) = self.new_text(cx, max_text) {
+            return Some(out);
+        }
+        self.rescue(cx)
     }
 
     fn send_syn(&mut self, cx: &mut Cx<'_>) -> Outgoing {

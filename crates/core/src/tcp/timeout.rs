@@ -31,7 +31,8 @@ impl Connection {
                         return ended;
                     }
                 }
-                Timer::Send => self.due.push = true,
+                // What the pace held goes; else the override lets go what is there.
+                Timer::Send => self.due.push |= !core::mem::take(&mut self.due.paced),
             }
         }
         out

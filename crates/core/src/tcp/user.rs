@@ -255,6 +255,9 @@ impl Connection {
             let kind = self.options.congestion.unwrap_or(cx.config.congestion);
             self.cc.set_kind(kind);
         }
+        if self.options.congestion != old.congestion || self.options.max_pacing_rate != old.max_pacing_rate {
+            self.decide_pacing(cx.config);
+        }
         if self.options.maxseg != old.maxseg {
             self.update_mss(cx.config);
         }

@@ -4,6 +4,7 @@
 //! algorithm of the closed enum `Algo`, spoken to through one trait. Recovery (`tcp::recovery`)
 //! tells it of ACKs, losses and timeouts; it knows no segment.
 
+mod bbr;
 mod cubic;
 mod hystart;
 mod reno;
@@ -16,6 +17,8 @@ use alloc::boxed::Box;
 use crate::config::CongestionKind;
 use crate::tcp::SeqNum;
 use crate::time::{Duration, Instant};
+use bbr::Bbr;
+pub(in crate::tcp) use bbr::LOSS_THRESH;
 use cubic::Cubic;
 use reno::Reno;
 
@@ -77,8 +80,8 @@ pub struct AckSample {
     pub snd_nxt: SeqNum,
     /// Bytes newly acknowledged or SACKed.
     pub delivered: u32,
-    /// Bytes newly found lost.
-    pub lost: u32,
+    /// Bytes delivered in all, modulo 2^32.
+    pub total_delivered: u32,
     /// Bytes in flight before the ACK.
     pub prior_in_flight: u32,
     /// Bytes in flight after it.
@@ -97,6 +100,8 @@ pub struct AckSample {
     pub abc_limit_after_rto: u8,
     /// Measure whether the window is used (RFC 7661).
     pub validate: bool,
+    /// Fast recovery or recovery from a timeout goes on.
+    pub recovering: bool,
     /// Fast recovery or CWR is reducing the window: only algorithms that own it may change it.
     pub reducing: bool,
     /// The window may grow (something was acknowledged in a state that allows it).
@@ -114,6 +119,34 @@ pub struct RateSample {
     pub interval_us: u32,
     /// The application had nothing more to send in that time.
     pub app_limited: bool,
+    /// Bytes in flight once that segment was sent, itself included.
+    pub tx_in_flight: u32,
+    /// Bytes found lost since it was sent.
+    pub lost: u32,
+}
+
+/// What an ACK or a timer found lost.
+#[derive(Clone, Copy, Debug)]
+pub struct Losses {
+    /// The time.
+    pub now: Instant,
+    /// Bytes delivered in all, modulo 2^32.
+    pub total_delivered: u32,
+    /// The first stretch with which more than BBR's threshold was lost of what was in flight.
+    pub too_many: Option<LossSample>,
+}
+
+/// A stretch found lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LossSample {
+    /// Its bytes.
+    pub len: u32,
+    /// Bytes in flight once it was sent, itself included.
+    pub tx_in_flight: u32,
+    /// Bytes found lost since, itself included.
+    pub lost: u32,
+    /// The application was the limit when it was sent.
+    pub app_limited: bool,
 }
 
 /// What differs between algorithms. `w` is the shared window.
@@ -124,6 +157,12 @@ pub(crate) trait Controller {
     fn on_congestion(&mut self, w: &Window, base: u32) -> u32;
     /// The retransmission timer ran out; ssthresh is set already if this is a new event.
     fn on_rto(&mut self, w: &Window);
+    /// Segments were found lost.
+    fn on_lost(&mut self, _w: &Window, _losses: &Losses) {}
+    /// A congestion mark was echoed.
+    fn on_echo(&mut self) {}
+    /// Fast recovery is over.
+    fn on_exit_recovery(&mut self, _w: &mut Window) {}
     /// Sending begins after nothing was in flight.
     fn on_transmit_start(&mut self, _now: Instant) {}
     /// The window was cut after idle time.
@@ -143,6 +182,7 @@ pub(crate) trait Controller {
 enum Algo {
     Reno(Reno),
     Cubic(Cubic),
+    Bbr(Box<Bbr>),
 }
 
 macro_rules! each {
@@ -150,6 +190,7 @@ macro_rules! each {
         match $algo {
             Algo::Reno($a) => $e,
             Algo::Cubic($a) => $e,
+            Algo::Bbr($a) => $e,
         }
     };
 }
@@ -186,6 +227,13 @@ pub fn initial_window(mss: u32, segments: u8) -> u32 {
     if n > 10 { wish } else { wish.min((2 * mss).max(14_600)) }
 }
 
+/// How many bytes leave at once when sending is paced at `rate` bytes a second: what takes a millisecond, at most a
+/// super-segment and at least two segments (one below 1.2 Mbit/s), as BBRSetSendQuantum and Linux's `sk_pacing_shift`.
+pub fn pacing_quantum(rate: u64, mss: u32) -> u64 {
+    let least = if rate < 150_000 { mss } else { 2 * mss };
+    (rate >> 10).min(65_536).max(u64::from(least))
+}
+
 /// The initial window of RFC 3390, bytes: where RFC 6928 2 falls back to it.
 pub fn rfc3390_window(mss: u32) -> u32 {
     (4 * mss).min((2 * mss).max(4_380))
@@ -208,6 +256,7 @@ impl Congestion {
             algo: match kind {
                 CongestionKind::Reno => Algo::Reno(Reno),
                 CongestionKind::Cubic => Algo::Cubic(Cubic::new()),
+                CongestionKind::Bbr => Algo::Bbr(Box::new(Bbr::new())),
             },
         }
     }
@@ -217,6 +266,7 @@ impl Congestion {
         match self.algo {
             Algo::Reno(_) => CongestionKind::Reno,
             Algo::Cubic(_) => CongestionKind::Cubic,
+            Algo::Bbr(_) => CongestionKind::Bbr,
         }
     }
 
@@ -255,6 +305,9 @@ impl Congestion {
 
     /// Whether the last flight was held back by cwnd.
     pub fn is_cwnd_limited(&self) -> bool {
+        if self.owns_recovery() {
+            return self.cwnd_limited;
+        }
         // Linux: in slow start half of the window in use is enough to let it double.
         self.cwnd_limited || (self.w.in_slow_start() && self.w.cwnd < self.max_in_flight.saturating_mul(2))
     }
@@ -335,6 +388,10 @@ impl Congestion {
     /// A congestion event found by loss or (later) ECN: sets ssthresh, from `base` bytes of load; cwnd is
     /// left to PRR. Returns ssthresh.
     pub fn on_enter_recovery(&mut self, base: u32) -> u32 {
+        if self.owns_recovery() {
+            each!(&mut self.algo, a => a.on_congestion(&self.w, base));
+            return self.w.ssthresh;
+        }
         self.w.ssthresh =
             each!(&mut self.algo, a => a.on_congestion(&self.w, base)).max(2 * self.w.mss).min(INFINITE);
         self.w.counted = 0;
@@ -355,6 +412,21 @@ impl Congestion {
         each!(&mut self.algo, a => a.on_rto(&self.w));
     }
 
+    /// Segments were found lost.
+    pub fn on_lost(&mut self, losses: &Losses) {
+        each!(&mut self.algo, a => a.on_lost(&self.w, losses));
+    }
+
+    /// A congestion mark was echoed (RFC 3168 6.1.2).
+    pub fn on_echo(&mut self) {
+        each!(&mut self.algo, a => a.on_echo());
+    }
+
+    /// Whether the algorithm holds the flow below what the path gives, so that rate samples say nothing of it.
+    pub fn limits_itself(&self) -> bool {
+        matches!(&self.algo, Algo::Bbr(bbr) if bbr.limits_itself())
+    }
+
     /// PRR says how much may be in flight during recovery.
     pub fn set_recovery_cwnd(&mut self, cwnd: u32) {
         self.w.cwnd = cwnd.max(self.w.mss).min(INFINITE);
@@ -362,19 +434,26 @@ impl Congestion {
 
     /// Recovery is over: cwnd is ssthresh (RFC 9937 6.4).
     pub fn on_exit_recovery(&mut self) {
-        if self.w.ssthresh < INFINITE && !self.owns_recovery() {
+        if self.owns_recovery() {
+            each!(&mut self.algo, a => a.on_exit_recovery(&mut self.w));
+        } else if self.w.ssthresh < INFINITE {
             self.w.cwnd = self.w.ssthresh.max(self.w.mss);
         }
     }
 
     /// Leaves loss recovery without SACK with little in flight: no burst (RFC 6582 3.2 (1)).
     pub fn moderate(&mut self, in_flight: u32) {
+        if self.owns_recovery() {
+            return;
+        }
         self.w.cwnd = self.w.cwnd.min(in_flight.max(self.w.mss).saturating_add(self.w.mss));
     }
 
     /// The reduction was needless: goes back to `before`, as far as that is more (RFC 9438 4.9).
     pub fn undo(&mut self, before: &Congestion) {
-        if core::mem::discriminant(&self.algo) == core::mem::discriminant(&before.algo) {
+        if let Algo::Bbr(bbr) = &mut self.algo {
+            bbr.undo(); // its clocks and filters go on
+        } else if core::mem::discriminant(&self.algo) == core::mem::discriminant(&before.algo) {
             self.algo = before.algo.clone();
         }
         self.w.cwnd = self.w.cwnd.max(before.w.cwnd);
@@ -395,7 +474,7 @@ impl Congestion {
     /// Nothing was sent for `idle`: the window decays (RFC 5681 4.1). `gradual`: by half for each RTO, as
     /// Linux does (RFC 7661's precursor, RFC 2861); else at once to the restart window.
     pub fn on_idle(&mut self, idle: Duration, rto: Duration, gradual: bool) {
-        if idle <= rto || rto.is_zero() {
+        if idle <= rto || rto.is_zero() || self.owns_recovery() {
             return;
         }
         let floor = if gradual {

@@ -14,7 +14,7 @@ fn ack(now: Instant, bytes: u32, rtt: u32) -> AckSample {
         snd_una: SeqNum(0),
         snd_nxt: SeqNum(0),
         delivered: bytes,
-        lost: 0,
+        total_delivered: 0,
         prior_in_flight: 0,
         in_flight: 0,
         rtt_us: rtt,
@@ -24,6 +24,7 @@ fn ack(now: Instant, bytes: u32, rtt: u32) -> AckSample {
         abc_limit: 0,
         abc_limit_after_rto: 0,
         validate: false,
+        recovering: false,
         reducing: false,
         may_raise: true,
     }
@@ -161,7 +162,7 @@ fn reductions_have_their_factor_and_floor() {
 fn cubic(cc: &Congestion) -> &Cubic {
     match &cc.algo {
         Algo::Cubic(c) => c,
-        Algo::Reno(_) => panic!("not cubic"),
+        _ => panic!("not cubic"),
     }
 }
 

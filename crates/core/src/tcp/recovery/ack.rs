@@ -48,6 +48,8 @@ pub(super) struct Latest {
     pub first_tx: Instant,
     pub end: SeqNum,
     pub app_limited: bool,
+    pub tx_in_flight: u32,
+    pub lost: u32,
 }
 
 impl Step {
@@ -65,6 +67,8 @@ impl Step {
                 first_tx: run.first_tx,
                 end: run.end(),
                 app_limited: run.is(APP_LIMITED),
+                tx_in_flight: run.tx_in_flight,
+                lost: run.lost,
             });
         }
     }
@@ -104,7 +108,7 @@ impl Flight {
         if s.delivered > 0 {
             self.delivered_at = now;
         }
-        let rate = self.take_rate(now, &s, rtt, p);
+        let mut rate = self.take_rate(now, &s, rtt, p);
         s.out.progress = s.advanced || s.sacked_new;
         self.process_tlp(a, &mut s, cc, p);
         if !self.is_quiet(&s, a) {
@@ -112,6 +116,8 @@ impl Flight {
         }
         self.update_reo_wnd(s.latest.as_ref(), p);
         s.out.newly_lost = self.total_lost().saturating_sub(s.lost_before);
+        rate.lost = s.latest.as_ref().map_or(0, |l| self.board.lost_ever().wrapping_sub(l.lost));
+        self.report_losses(now, cc, p);
         self.control(now, a, &s, rtt, cc, p, rate, cfg);
         if s.advanced {
             self.rto_base = now;
@@ -241,6 +247,8 @@ impl Flight {
             prior_delivered: l.delivered,
             interval_us: send.max(ack),
             app_limited: l.app_limited,
+            tx_in_flight: l.tx_in_flight,
+            lost: 0, // known once losses were looked for
         };
         if rtt.min_rtt_us() != u32::MAX && rate.interval_us < rtt.min_rtt_us() {
             rate.interval_us = 0; // shorter than a round trip: compressed, or reneged
@@ -267,7 +275,7 @@ impl Flight {
         s: &Step,
         rtt: &RttEstimator,
         cc: &mut Congestion,
-        p: &Persist,
+        p: &mut Persist,
         rate: RateSample,
         cfg: &RecoveryConfig,
     ) {
@@ -283,7 +291,7 @@ impl Flight {
             snd_una: a.snd_una.max(a.ack),
             snd_nxt: a.snd_nxt,
             delivered: s.delivered,
-            lost: s.out.newly_lost,
+            total_delivered: p.delivered as u32,
             prior_in_flight: s.prior_in_flight,
             in_flight: self.bytes_in_flight(),
             rtt_us: s.last_acked.max(s.last_sacked).map_or(0, |at| micros_between(at, now).max(1)),
@@ -293,9 +301,13 @@ impl Flight {
             abc_limit: cfg.abc_limit,
             abc_limit_after_rto: cfg.abc_limit_after_rto,
             validate: cfg.validate,
+            recovering: self.state >= CaState::Recovery,
             reducing,
             may_raise,
         });
+        if cc.limits_itself() {
+            p.note_app_limited(self.bytes_in_flight());
+        }
     }
 
     /// Whether a retransmission is still out.

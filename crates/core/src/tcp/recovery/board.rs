@@ -11,6 +11,7 @@
 use alloc::collections::VecDeque;
 
 use crate::tcp::SeqNum;
+use crate::tcp::congestion::{LOSS_THRESH, LossSample};
 use crate::time::Instant;
 
 /// SACKed: the receiver has it, but may renege.
@@ -46,6 +47,10 @@ pub(super) struct Run {
     pub delivered_at: Instant,
     /// When the flight that `delivered` begins was first sent.
     pub first_tx: Instant,
+    /// Bytes in flight once it was sent, itself included.
+    pub tx_in_flight: u32,
+    /// Bytes found lost in all when it was sent, modulo 2^32.
+    pub lost: u32,
 }
 
 impl Run {
@@ -100,6 +105,11 @@ pub(super) struct Board {
     rtx_hint: SeqNum,
     /// No run that was sent once and is neither SACKed nor lost begins below this.
     fresh_hint: SeqNum,
+    /// Bytes found lost in all, a retransmission lost in its turn counts again; modulo 2^32.
+    lost_ever: u32,
+    /// The same since [`Board::take_losses`].
+    found_lost: u32,
+    too_many: Option<LossSample>,
 }
 
 impl Board {
@@ -150,6 +160,7 @@ impl Board {
             && last.len % u32::from(last.mss.max(1)) == 0
         {
             last.len += run.len;
+            last.tx_in_flight = run.tx_in_flight;
         } else {
             self.runs.push_back(run);
         }
@@ -187,6 +198,9 @@ impl Board {
     /// Changes the flags of a run and the sums with them.
     pub fn set(&mut self, i: usize, clear: u8, set: u8) {
         self.count(i, false);
+        if set & LOST != 0 {
+            self.note_lost(i, clear);
+        }
         if let Some(run) = self.runs.get_mut(i) {
             run.flags = run.flags & !clear | set;
             let (seq, end, flags) = (run.seq, run.end(), run.flags);
@@ -201,6 +215,32 @@ impl Board {
             }
         }
         self.count(i, true);
+    }
+
+    /// Counts a run that is about to be marked lost, or whose retransmission is.
+    fn note_lost(&mut self, i: usize, clear: u8) {
+        let Some(run) = self.runs.get(i) else { return };
+        if run.is(LOST) && !(run.is(RETRANS) && clear & RETRANS != 0) {
+            return;
+        }
+        self.lost_ever = self.lost_ever.wrapping_add(run.len);
+        self.found_lost += run.len;
+        let lost = self.lost_ever.wrapping_sub(run.lost);
+        if self.too_many.is_none() && u64::from(lost) * LOSS_THRESH > u64::from(run.tx_in_flight) {
+            let app_limited = run.is(APP_LIMITED);
+            self.too_many =
+                Some(LossSample { len: run.len, tx_in_flight: run.tx_in_flight, lost, app_limited });
+        }
+    }
+
+    /// Bytes found lost since this was last asked, and the stretch that made them too many for BBR.
+    pub fn take_losses(&mut self) -> (u32, Option<LossSample>) {
+        (core::mem::take(&mut self.found_lost), self.too_many.take())
+    }
+
+    /// Bytes found lost in all, modulo 2^32.
+    pub fn lost_ever(&self) -> u32 {
+        self.lost_ever
     }
 
     /// Cuts run `i` after `len` bytes. The sums of segments follow if that is no border.
@@ -340,6 +380,8 @@ impl Board {
             run.delivered = stamp.delivered;
             run.delivered_at = stamp.delivered_at;
             run.first_tx = stamp.first_tx;
+            run.tx_in_flight = stamp.tx_in_flight;
+            run.lost = stamp.lost;
             run.flags = run.flags & !APP_LIMITED | stamp.flags & APP_LIMITED;
             self.out.segs = self.out.segs - before + run.segs();
         }

@@ -80,6 +80,7 @@ impl Flight {
         cfg: &RecoveryConfig,
     ) {
         self.before = None;
+        cc.on_echo();
         if self.state < CaState::Cwr {
             self.undo_marker = None;
             self.init_reduction(now, s, cc, p, cfg);
@@ -190,6 +191,7 @@ impl Flight {
         self.frto_new_data = false;
         self.rto_repeated = true;
         p.put(TLP_OUT, false);
+        self.report_losses(now, cc, p);
         cc.on_rto(fresh_event.then_some(load), self.bytes_in_flight());
         self.state = CaState::Loss;
         self.high_seq = self.snd_nxt();

@@ -23,7 +23,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::config::{Config, Profile};
-use crate::tcp::congestion::{Congestion, RateSample};
+use crate::tcp::congestion::{Congestion, Losses, RateSample};
 use crate::tcp::rtt::{RtoPolicy, RttEstimator};
 use crate::tcp::{SeqNum, Why};
 use crate::time::{Duration, Instant};
@@ -463,6 +463,8 @@ impl Flight {
             delivered: p.delivered as u32,
             delivered_at: self.delivered_at,
             first_tx: self.first_tx,
+            tx_in_flight: self.bytes_in_flight() + len,
+            lost: self.board.lost_ever(),
         };
         if retransmission {
             let sent = self.board.retransmitted(seq, len, mss, &run);
@@ -650,6 +652,14 @@ impl Flight {
     /// Bytes of heap.
     pub fn memory(&self) -> usize {
         self.board.memory() + self.resent.capacity() * size_of::<Resent>()
+    }
+
+    /// Tells congestion control what was found lost.
+    fn report_losses(&mut self, now: Instant, cc: &mut Congestion, p: &Persist) {
+        let (bytes, too_many) = self.board.take_losses();
+        if bytes > 0 {
+            cc.on_lost(&Losses { now, total_delivered: p.delivered as u32, too_many });
+        }
     }
 
     /// Number of runs on the scoreboard: what an attack may not grow without bound.

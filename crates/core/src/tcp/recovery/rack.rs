@@ -207,6 +207,7 @@ impl Flight {
             if self.state != CaState::Recovery {
                 self.enter_recovery(now, &s, cc, p, cfg);
             }
+            self.report_losses(now, cc, p);
             if !cc.owns_recovery() {
                 s.delivered = cc.mss(); // Linux counts one segment, so that one may go
                 self.prr_update(&s, cc);

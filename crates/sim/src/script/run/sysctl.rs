@@ -8,7 +8,7 @@ type Result<T> = std::result::Result<T, String>;
 /// Sysctls whose mechanism this stack does not have. A script may set them to a value at which Linux does not use it
 /// either; `None` allows every value, because none shows in the segments of one
 /// connection in virtual time: they limit queues, other hosts' metrics or what a busy machine does.
-const ABSENT: [(&str, Option<&[&str]>); 43] = [
+const ABSENT: [(&str, Option<&[&str]>); 41] = [
     ("tcp_ecn", Some(&["0"])),
     ("tcp_ecn_fallback", None),
     ("tcp_fack", Some(&["0"])),
@@ -39,8 +39,6 @@ const ABSENT: [(&str, Option<&[&str]>); 43] = [
     ("tcp_tso_rtt_log", None),
     ("tcp_min_tso_segs", None),
     ("tcp_limit_output_bytes", None),
-    ("tcp_pacing_ss_ratio", None),
-    ("tcp_pacing_ca_ratio", None),
     ("tcp_autocorking", None),
     ("tcp_min_rtt_wlen", None),
     ("tcp_challenge_ack_limit", None),
@@ -130,6 +128,8 @@ fn transfer(config: &mut Config, name: &str, value: &str) -> Result<bool> {
             config.congestion = CongestionKind::from_name(value)
                 .ok_or_else(|| format!("this stack does not have the congestion control {value}"))?;
         }
+        "tcp_pacing_ss_ratio" => config.pacing_ss_ratio = number(value)?,
+        "tcp_pacing_ca_ratio" => config.pacing_ca_ratio = number(value)?,
         "tcp_slow_start_after_idle" => config.slow_start_after_idle = flag(value)?,
         "tcp_rto_min_us" => config.rto_min = Duration::from_micros(number(value)?),
         "tcp_rto_max_ms" => config.rto_max = Duration::from_millis(number(value)?),

@@ -1,0 +1,78 @@
+//! Pacing: what cwnd allows leaves over the round trip and not in one burst (draft-ietf-ccwg-bbr 5.6.2; as Linux's
+//! internal pacing).
+//!
+//! Bursts of at most a pacing quantum leave together, then [`Timer::Send`] holds the flow until the time that they take
+//! at the pacing rate is over. Loss probes and what carries no text are not held.
+
+use super::congestion::pacing_quantum;
+use super::timer::Timer;
+use super::*;
+
+/// So many segments of a connection leave unpaced (Linux): the initial window, while nothing is known of the path.
+const UNPACED: u32 = 10;
+
+impl Connection {
+    /// Bytes a second: the algorithm's, or a window a round trip with the head room of Linux's
+    /// `tcp_update_pacing_rate` (in slow start twice, later 1.2 times), within SO_MAX_PACING_RATE.
+    pub(super) fn pacing_rate(&self, config: &Config) -> u64 {
+        let most = self.options.max_pacing_rate;
+        if let Some(rate) = self.cc.pacing_rate() {
+            return rate.min(most);
+        }
+        let Some(srtt) = self.rtt.srtt() else { return most };
+        let early = self.cc.cwnd() < self.cc.ssthresh() / 2;
+        let percent = u128::from(if early { config.pacing_ss_ratio } else { config.pacing_ca_ratio });
+        let window = u128::from(self.cc.cwnd()) * percent / 100;
+        ((window * 1_000_000_000 / srtt.as_nanos().max(1)).min(u128::from(most)) as u64).max(1)
+    }
+
+    /// Whether what this flow sends is paced, as its algorithm, SO_MAX_PACING_RATE or the stack's settings say.
+    pub(super) fn decide_pacing(&mut self, config: &Config) {
+        self.paced =
+            config.pacing || self.options.max_pacing_rate != u64::MAX || self.cc.pacing_rate().is_some();
+        if !self.paced {
+            self.paced_until = Instant::ZERO;
+        }
+    }
+
+    /// Whether the pace holds the flow now; the timer is set if so.
+    pub(super) fn is_held(&mut self, cx: &Cx<'_>) -> bool {
+        if self.paced_until <= cx.now {
+            self.due.paced = false;
+            return false;
+        }
+        if !self.due.paced {
+            let rate = self.pacing_rate(cx.config);
+            let burst = time_for(pacing_quantum(rate, u32::from(self.mss)), rate);
+            if cx.now + burst > self.paced_until {
+                return false; // the burst is not full yet
+            }
+            self.due.paced = true;
+        }
+        self.timers.set(Timer::Send, self.paced_until);
+        true
+    }
+
+    /// The most text of one segment or super-segment, of `max_text` that the link takes: no more than a quantum.
+    pub(super) fn paced_text(&self, cx: &Cx<'_>, max_text: u32) -> u32 {
+        let quantum = pacing_quantum(self.pacing_rate(cx.config), u32::from(self.mss));
+        max_text.min(quantum.min(u64::from(u32::MAX)) as u32)
+    }
+
+    /// `len` bytes of text have left: the next burst waits for as long as they take, less up to half of that for
+    /// time that had passed unused (Linux's `tcp_update_skb_after_send`).
+    pub(super) fn note_paced(&mut self, cx: &Cx<'_>, len: u32) {
+        if self.counters.data_segs_out <= UNPACED {
+            return;
+        }
+        let rate = self.pacing_rate(cx.config);
+        let takes = time_for(u64::from(len), rate);
+        self.paced_until = (self.paced_until + takes).max(cx.now + takes / 2);
+    }
+}
+
+fn time_for(bytes: u64, rate: u64) -> Duration {
+    Duration::from_nanos(
+        (u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1))).min(u128::from(u64::MAX)) as u64,
+    )
+}
