@@ -1,108 +1,173 @@
-//! Goodput of one flow over bad links, in virtual time: `cargo run --release -p sockeye-sim --example goodput`.
+//! Congestion control over bad links, in virtual time: goodput, the completion of short flows, fairness, queue delay.
+//!
+//! `cargo run --release -p sockeye-sim --example goodput -- [--json] [--seeds N] [--only PART]`, where PART is a part of a
+//! link's text, or `goodput`, `short` or `fair`.
 
-use sockeye_core::config::{Config, CongestionKind, Profile};
-use sockeye_core::link::LinkSpec;
-use sockeye_core::socket::{Domain, MsgFlags, Protocol, SocketType};
-use sockeye_core::{Duration, Errno};
-use sockeye_sim::world::World;
+use std::time::Instant as Clock;
 
-fn goodput(link: &str, kind: CongestionKind, seed: u64, secs: u64) -> f64 {
-    let spec: LinkSpec = link.parse().unwrap_or_else(|e| panic!("{e}"));
-    let mut config = Config::new(Profile::Linux);
-    config.congestion = kind;
-    let mut world = World::new(seed);
-    let (a, b) = (world.add_host(config.clone()), world.add_host(config));
-    world.join((a, "192.0.2.1".parse().unwrap(), 24), (b, "192.0.2.2".parse().unwrap(), 24), 1_500, &spec);
-    let server = world.host(b, |s, now| {
-        let id = s.socket(Domain::INET, SocketType::STREAM, Protocol::TCP).unwrap();
-        s.bind(id, "192.0.2.2:80".parse().unwrap()).unwrap();
-        s.listen(now, id, 8).unwrap();
-        id
-    });
-    let client = world.host(a, |s, now| {
-        let id = s.socket(Domain::INET, SocketType::STREAM, Protocol::TCP).unwrap();
-        assert_eq!(s.connect(now, id, "192.0.2.2:80".parse().unwrap()), Err(Errno::EINPROGRESS));
-        id
-    });
-    let data = vec![7u8; 1 << 20];
-    let got = std::cell::Cell::new(0u64);
-    let mut peer = None;
-    let mut buf = vec![0u8; 1 << 20];
-    let trace = std::env::var("TRACE").is_ok();
-    let mut next_print = Duration::ZERO;
-    let end = world.now() + Duration::from_secs(secs);
-    world.run(
-        end,
-        &mut [
-            Box::new(|w: &mut World| {
-                w.host(a, |s, now| while s.send(now, client, &data, MsgFlags::DONTWAIT).is_ok() {})
-            }),
-            Box::new(|w: &mut World| {
-                w.host(b, |s, now| {
-                    if peer.is_none() {
-                        peer = s.accept(now, server).ok().map(|(id, _)| id);
-                    }
-                    let Some(peer) = peer else { return };
-                    while let Ok(n) = s.recv(now, peer, &mut buf, MsgFlags::DONTWAIT) {
-                        if n == 0 {
-                            break;
-                        }
-                        got.set(got.get() + n as u64);
-                    }
-                })
-            }),
-            Box::new(|w: &mut World| {
-                if !trace {
-                    return;
-                }
-                let t = w.now().since(sockeye_core::Instant::from_secs(1));
-                if t >= next_print {
-                    next_print = t + Duration::from_millis(250);
-                    w.host(a, |s, now| {
-                        if let Ok(i) = s.tcp_info(now, client) {
-                            println!("{:6.2} cwnd {} ssthresh {} una {} lost {} retrans {} ca {} rtt {:?} rate {:.2} deliv {:.2} rto {:?} wnd {} notsent {} got {}", t.as_secs_f64(), i.snd_cwnd, i.snd_ssthresh, i.unacked, i.lost, i.total_retrans, i.ca_state, i.rtt, i.pacing_rate as f64 * 8e-6, i.delivery_rate as f64 * 8e-6, i.rto, i.snd_wnd, i.notsent_bytes, got.get());
-                        }
-                    })
-                }
-            }),
-        ],
-        |_| false,
-    );
-    got.get() as f64 * 8.0 / secs as f64 / 1e6
+use sockeye_core::Duration;
+use sockeye_core::config::CongestionKind;
+use sockeye_sim::flows::{FlowSpec, Run, quantile};
+
+const KINDS: [CongestionKind; 3] = [CongestionKind::Cubic, CongestionKind::Reno, CongestionKind::Bbr];
+
+/// Link, seconds.
+const GRID: [(&str, u64); 13] = [
+    ("delay=25ms,rate=100mbit,queue=625kb", 30),
+    ("delay=25ms,rate=100mbit,queue=625kb,up:loss=0.1%", 30),
+    ("delay=25ms,rate=100mbit,queue=625kb,up:loss=1%", 30),
+    ("delay=25ms,rate=100mbit,queue=625kb,up:loss=3%", 30),
+    ("delay=25ms,rate=100mbit,queue=625kb,up:loss=1%,up:burst=4", 30),
+    ("delay=25ms,rate=100mbit,queue=625kb,up:reorder=1%/5ms", 30),
+    ("delay=100ms,rate=20mbit,queue=500kb,up:loss=1%", 30),
+    ("delay=5ms,rate=500mbit,queue=625kb,up:loss=0.01%", 30),
+    ("delay=5us,rate=10gbit,queue=1mb", 1),
+    ("delay=50us,rate=1gbit,queue=256kb", 2),
+    ("delay=5ms,rate=100mbit,queue=125kb", 10),
+    ("delay=50ms,rate=1gbit,queue=12500kb", 10),
+    ("delay=500ms,rate=100mbit,queue=12mb", 60),
+];
+
+struct Args {
+    json: bool,
+    seeds: u64,
+    only: Option<String>,
 }
 
-fn main() {
-    let points = [
-        "delay=25ms,rate=100mbit,queue=625kb",
-        "delay=25ms,rate=100mbit,queue=625kb,up:loss=0.1%",
-        "delay=25ms,rate=100mbit,queue=625kb,up:loss=1%",
-        "delay=25ms,rate=100mbit,queue=625kb,up:loss=3%",
-        "delay=25ms,rate=100mbit,queue=625kb,up:loss=1%,up:burst=4",
-        "delay=25ms,rate=100mbit,queue=625kb,up:reorder=1%/5ms",
-        "delay=100ms,rate=20mbit,queue=500kb,up:loss=1%",
-        "delay=5ms,rate=500mbit,queue=625kb,up:loss=0.01%",
-        "delay=5us,rate=10gbit,queue=1mb",
-        "delay=500ms,rate=100mbit,queue=12mb",
-        "delay=50ms,rate=1gbit,queue=12500kb",
-    ];
-    let only = std::env::args().nth(1);
-    for link in points.into_iter().filter(|l| only.as_ref().is_none_or(|o| l.contains(o.as_str()))) {
-        for kind in [CongestionKind::Cubic, CongestionKind::Reno, CongestionKind::Bbr] {
-            if std::env::var("CC").is_ok_and(|cc| cc != kind.name()) {
+impl Args {
+    fn wants(&self, text: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| text.contains(only.as_str()))
+    }
+}
+
+fn args() -> Args {
+    let mut args = Args { json: false, seeds: 3, only: None };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--json" => args.json = true,
+            "--seeds" => args.seeds = words.next().and_then(|n| n.parse().ok()).unwrap_or(3),
+            "--only" => args.only = words.next(),
+            other => panic!("{other} is neither --json, --seeds N nor --only PART"),
+        }
+    }
+    args
+}
+
+/// One line of the result: as a table's row, or as a JSON object.
+fn row(json: bool, what: &str, kind: &str, link: &str, figures: &[(&str, f64)]) {
+    if json {
+        let figures: Vec<String> = figures.iter().map(|(name, n)| format!("\"{name}\":{n:.4}")).collect();
+        println!("{{\"bench\":\"{what}\",\"cc\":\"{kind}\",\"link\":\"{link}\",{}}}", figures.join(","));
+    } else {
+        let figures: Vec<String> = figures.iter().map(|(name, n)| format!("{name} {n:9.2}")).collect();
+        println!("{what:8} {kind:11} {}  {link}", figures.join("  "));
+    }
+}
+
+/// Mbit/s of one flow, and the delay in the queue.
+fn goodput(args: &Args) {
+    for (link, secs) in GRID {
+        for kind in KINDS {
+            if !args.wants(link) && !args.wants("goodput") {
                 continue;
             }
-            let secs = if link.contains("us,") { 1 } else { 30 };
-            let started = std::time::Instant::now();
-            let mut runs: Vec<f64> = (1..=3).map(|seed| goodput(link, kind, seed, secs)).collect();
-            runs.sort_by(f64::total_cmp);
-            println!(
-                "{:7} {:8.2} ({:.2} to {:.2})  {link}  [{:.1}s]",
+            let started = Clock::now();
+            let (mut mbit, mut delay) = (Vec::new(), Vec::new());
+            for seed in 1..=args.seeds {
+                let run =
+                    Run::new(link, vec![FlowSpec::endless(kind)], Duration::from_secs(secs), seed).run();
+                mbit.push(run.flows[0].received as f64 * 8e-6 / secs as f64);
+                delay.push(quantile(&run.queue_delays, 0.5) * 1e3);
+            }
+            let figures = [
+                ("mbit", quantile(&mbit, 0.5)),
+                ("min", quantile(&mbit, 0.0)),
+                ("max", quantile(&mbit, 1.0)),
+                ("queue_ms", quantile(&delay, 0.5)),
+                ("wall_s", started.elapsed().as_secs_f64()),
+            ];
+            row(args.json, "goodput", kind.name(), link, &figures);
+        }
+    }
+}
+
+/// Milliseconds from connect to the last of 100 KB, over many seeds.
+fn short_flows(args: &Args) {
+    for loss in ["0%", "2%"] {
+        for kind in KINDS {
+            let link = format!("delay=25ms,rate=100mbit,queue=625kb,loss={loss}");
+            if !args.wants(&link) && !args.wants("short") {
+                continue;
+            }
+            let millis: Vec<f64> = (1..=args.seeds * 100)
+                .map(|seed| {
+                    let flow = FlowSpec { bytes: Some(100_000), ..FlowSpec::endless(kind) };
+                    let run = Run::new(&link, vec![flow], Duration::from_secs(60), seed).run();
+                    run.flows[0].completed.map_or(60_000.0, |t| t.as_secs_f64() * 1e3)
+                })
+                .collect();
+            let q = |p| quantile(&millis, p);
+            row(
+                args.json,
+                "100KB",
                 kind.name(),
-                runs[1],
-                runs[0],
-                runs[2],
-                started.elapsed().as_secs_f64()
+                &link,
+                &[("median", q(0.5)), ("p90", q(0.9)), ("p99", q(0.99))],
             );
         }
     }
+}
+
+/// Jain's index, the share of the first flow, and the delay in the queue where flows share a link.
+fn fairness(args: &Args) {
+    use CongestionKind::{Bbr, Cubic, Reno};
+    let mixes: [(&str, &[CongestionKind]); 11] = [
+        ("2 cubic", &[Cubic; 2]),
+        ("4 cubic", &[Cubic; 4]),
+        ("8 cubic", &[Cubic; 8]),
+        ("2 reno", &[Reno; 2]),
+        ("8 reno", &[Reno; 8]),
+        ("2 bbr", &[Bbr; 2]),
+        ("4 bbr", &[Bbr; 4]),
+        ("8 bbr", &[Bbr; 8]),
+        ("bbr:cubic", &[Bbr, Cubic]),
+        ("reno:cubic", &[Reno, Cubic]),
+        ("bbr:3 cubic", &[Bbr, Cubic, Cubic, Cubic]),
+    ];
+    let link = "delay=25ms,rate=100mbit,queue=625kb";
+    for (name, kinds) in mixes {
+        if !args.wants("fair") && !args.wants(name) {
+            continue;
+        }
+        let (mut jain, mut share, mut delay) = (Vec::new(), Vec::new(), Vec::new());
+        for seed in 1..=args.seeds {
+            let flow = |(i, &kind): (usize, &CongestionKind)| FlowSpec {
+                starts: Duration::from_millis(100 * i as u64 + 7 * seed),
+                ..FlowSpec::endless(kind)
+            };
+            let flows = kinds.iter().enumerate().map(flow).collect();
+            let mut run = Run::new(link, flows, Duration::from_secs(60), seed);
+            run.warm_up = Duration::from_secs(15);
+            let result = run.run();
+            let all: u64 = result.flows.iter().map(|f| f.received_late).sum();
+            jain.push(result.jain());
+            share.push(result.flows[0].received_late as f64 * kinds.len() as f64 / all as f64);
+            delay.push(quantile(&result.queue_delays, 0.5) * 1e3);
+        }
+        let figures = [
+            ("jain", quantile(&jain, 0.5)),
+            ("worst", quantile(&jain, 0.0)),
+            ("first", quantile(&share, 0.5)),
+            ("queue_ms", quantile(&delay, 0.5)),
+        ];
+        row(args.json, "fair", name, link, &figures);
+    }
+}
+
+fn main() {
+    let args = args();
+    goodput(&args);
+    short_flows(&args);
+    fairness(&args);
 }

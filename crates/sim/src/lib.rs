@@ -2,5 +2,6 @@
 //! then run against a stack.
 #![forbid(unsafe_code)]
 
+pub mod flows;
 pub mod script;
 pub mod world;

@@ -452,7 +452,7 @@ fn ip_bind_address_no_port_leaves_the_port_to_connect() {
     assert!(net.a.config().local_port_range.contains(&name.port()));
 }
 
-/// Shows: posix-sockopt-c
+/// Shows: posix-sockopt-c, rfc9293-MAY-18
 #[test]
 fn a_congestion_control_has_a_name() {
     let mut net = Net::new();
@@ -462,6 +462,8 @@ fn a_congestion_control_has_a_name() {
     assert_eq!(raw_set(&mut net, id, IPPROTO_TCP, 13, b"reno"), Ok(()));
     name = *b"reno\0\0\0\0\0\0\0\0\0\0\0\0";
     assert_eq!(raw_get(&mut net, id, IPPROTO_TCP, 13, 64).unwrap(), name);
+    assert_eq!(raw_set(&mut net, id, IPPROTO_TCP, 13, b"bbr\0"), Ok(()));
+    assert_eq!(&raw_get(&mut net, id, IPPROTO_TCP, 13, 4).unwrap()[..], b"bbr\0");
     assert_eq!(raw_set(&mut net, id, IPPROTO_TCP, 13, b"\xff\xfe"), Err(Errno::ENOENT));
     assert_eq!(raw_set(&mut net, id, IPPROTO_TCP, 13, b""), Err(Errno::EINVAL));
 }
@@ -487,4 +489,21 @@ fn an_accept_filter_holds_connections_until_they_have_sent() {
     net.send(Side::A, client, b"GET").unwrap();
     let (server, _) = net.b.accept(net.now, listener).unwrap();
     assert_eq!(net.recv(Side::B, server, 9).unwrap(), b"GET");
+}
+
+/// SO_MAX_PACING_RATE: an int or 64 bits, all ones is without limit.
+///
+/// Shows: posix-sockopt-c
+#[test]
+fn a_pacing_rate_is_set_and_read() {
+    let mut net = Net::new();
+    let id = net.socket(Side::A);
+    let read = |net: &mut Net| raw_get(net, id, SOL_SOCKET, 47, 8).unwrap();
+    assert_eq!(read(&mut net), u64::MAX.to_ne_bytes());
+    assert_eq!(raw_set(&mut net, id, SOL_SOCKET, 47, &1_000_000_u32.to_ne_bytes()), Ok(()));
+    assert_eq!(read(&mut net), 1_000_000_u64.to_ne_bytes());
+    assert_eq!(raw_set(&mut net, id, SOL_SOCKET, 47, &10_000_000_000_u64.to_ne_bytes()), Ok(()));
+    assert_eq!(read(&mut net), 10_000_000_000_u64.to_ne_bytes());
+    assert_eq!(raw_set(&mut net, id, SOL_SOCKET, 47, &u32::MAX.to_ne_bytes()), Ok(()));
+    assert_eq!(read(&mut net), u64::MAX.to_ne_bytes());
 }

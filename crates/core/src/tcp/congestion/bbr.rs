@@ -7,7 +7,8 @@
 //!
 //! Left out: the experimental reaction to the share of ECN marks (`ecn_alpha`, for shallow-threshold marking), which the
 //! draft has not: an ECN echo (RFC 3168) counts as loss does. Spurious losses restore what they took (bounds, window)
-//! but do not resume an interrupted STARTUP. One thing differs: `bw_lo` allows for the pacing margin (see `model.rs`).
+//! but do not resume an interrupted STARTUP. One thing differs: `bw_lo` and `inflight_lo` allow for
+//! the pacing margin and for losses below the threshold (`lower_bounds` in `model.rs`).
 
 mod cycle;
 mod model;
@@ -105,6 +106,7 @@ pub(super) struct Bbr {
     loss_round_delivered: u32,
     loss_round_start: bool,
     loss_in_round: bool,
+    lost_in_round: u64,
     loss_events_in_round: u8,
 
     // Full pipe.
@@ -168,6 +170,7 @@ impl Bbr {
             loss_round_delivered: 0,
             loss_round_start: false,
             loss_in_round: false,
+            lost_in_round: 0,
             loss_events_in_round: 0,
             full_bw_reached: false,
             full_bw_now: false,

@@ -132,6 +132,8 @@ pub struct Losses {
     pub now: Instant,
     /// Bytes delivered in all, modulo 2^32.
     pub total_delivered: u32,
+    /// Bytes found lost.
+    pub bytes: u32,
     /// The first stretch with which more than BBR's threshold was lost of what was in flight.
     pub too_many: Option<LossSample>,
 }

@@ -524,7 +524,12 @@ impl Flight {
     /// RFC 6675 4 (4): nothing lost and nothing new may be sent, so once a recovery the highest segment that was not
     /// SACKed goes again. `None` if it has gone again already, or cwnd has no room.
     pub fn next_rescue(&self, cc: &Congestion, cfg: &RecoveryConfig) -> Option<Retransmit> {
-        if !cfg.rescue || self.rescued || self.state != CaState::Recovery || self.wants_retransmit() {
+        if !cfg.rescue
+            || !self.sack_enabled
+            || self.rescued
+            || self.state != CaState::Recovery
+            || self.wants_retransmit()
+        {
             return None;
         }
         let run = self.board.runs().rev().find(|r| !r.is(SACKED))?;
@@ -658,7 +663,7 @@ impl Flight {
     fn report_losses(&mut self, now: Instant, cc: &mut Congestion, p: &Persist) {
         let (bytes, too_many) = self.board.take_losses();
         if bytes > 0 {
-            cc.on_lost(&Losses { now, total_delivered: p.delivered as u32, too_many });
+            cc.on_lost(&Losses { now, total_delivered: p.delivered as u32, bytes, too_many });
         }
     }
 

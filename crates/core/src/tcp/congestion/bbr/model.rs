@@ -67,21 +67,35 @@ impl Bbr {
             return;
         }
         let probing = matches!(self.state, State::Startup | State::Refill | State::Up);
-        if self.loss_in_round && !probing {
-            // BBRInitLowerBounds, BBRLossLowerBounds.
-            if self.bw_lo == NO_BOUND {
-                self.bw_lo = self.max_bw();
-            }
-            if self.inflight_lo == NO_BOUND {
-                self.inflight_lo = u64::from(w.cwnd);
-            }
-            // A flow held the pacing margin below its model that delivers just that shows the model true: without this the
-            // margin would compound with every round trip that loses something.
-            let shown = self.bw_latest * 100 / PACING_MARGIN;
-            self.bw_lo = shown.max(self.bw_lo * BETA / 100);
-            self.inflight_lo = self.inflight_latest.max(self.inflight_lo * BETA / 100);
+        // What this flow's own restraint delivered (PROBE_RTT) is no measure of the path.
+        if self.loss_in_round && !probing && !a.rate.app_limited {
+            self.lower_bounds(w);
         }
         self.loss_in_round = false;
+        self.lost_in_round = 0;
+    }
+
+    /// BBRInitLowerBounds, BBRLossLowerBounds.
+    fn lower_bounds(&mut self, w: &Window) {
+        if self.bw_lo == NO_BOUND {
+            self.bw_lo = self.max_bw();
+        }
+        if self.inflight_lo == NO_BOUND {
+            self.inflight_lo = u64::from(w.cwnd);
+        }
+        // A flow held the pacing margin below its model, and that loses no more than the threshold, shows the model true
+        // by delivering just that: else margin and losses would compound, round trip after round trip.
+        let tolerated = self.lost_in_round * LOSS_THRESH <= self.inflight_latest;
+        let (bw, inflight) = if tolerated {
+            (
+                self.bw_latest * 100 / (PACING_MARGIN - 100 / LOSS_THRESH),
+                self.inflight_latest + self.lost_in_round,
+            )
+        } else {
+            (self.bw_latest, self.inflight_latest)
+        };
+        self.bw_lo = bw.max(self.bw_lo * BETA / 100).min(self.bw_lo);
+        self.inflight_lo = inflight.max(self.inflight_lo * BETA / 100).min(self.inflight_lo);
     }
 
     pub(super) fn max_bw(&self) -> u64 {
@@ -187,6 +201,7 @@ impl Bbr {
             self.loss_round_delivered = losses.total_delivered;
         }
         self.loss_in_round = true;
+        self.lost_in_round += u64::from(losses.bytes);
         self.loss_events_in_round = self.loss_events_in_round.saturating_add(1);
         let Some(worst) = losses.too_many.as_ref().filter(|_| self.probe_samples) else { return };
         // BBRInflightAtLoss: what was in flight when the share of losses passed the threshold.
