@@ -161,6 +161,28 @@ fn is_production(path: &Path) -> bool {
     name.contains("/src/") && !name.ends_with("/tests.rs") && !name.contains("/tests/")
 }
 
+#[test]
+fn pains_name_tests_that_exist() {
+    let page = read(&root().join("docs/pains.md"));
+    let functions: BTreeSet<String> = sources()
+        .iter()
+        .flat_map(|path| {
+            let text = read(path);
+            let names =
+                text.split("fn ").skip(1).filter_map(|rest| rest.split('(').next().map(str::to_owned));
+            names.collect::<Vec<_>>()
+        })
+        .collect();
+    let named: Vec<&str> = page
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .flat_map(|line| line.split('`').skip(1).step_by(2))
+        .collect();
+    assert!(named.len() > 10, "the table was not read");
+    let gone: Vec<&&str> = named.iter().filter(|name| !functions.contains(**name)).collect();
+    assert!(gone.is_empty(), "docs/pains.md names tests that are not there: {gone:?}");
+}
+
 fn sources() -> Vec<PathBuf> {
     files_with("rs")
 }
