@@ -3,7 +3,9 @@
 use core::net::{IpAddr, SocketAddr};
 
 use super::*;
+use crate::packet::Payload;
 use crate::tcp::Segment;
+use crate::tcp::predict::{Arriving, Text};
 use crate::tcp::segment::segments;
 use crate::trace::{DropReason, Record, What};
 use crate::wire::ip::SourceRoute;
@@ -106,9 +108,9 @@ impl Stack {
         let save = self.saves_syns && hdr.flags.contains(Flags::SYN);
         let headers = save.then(|| packet.front()[..headers_len(ip, packet.front())].into());
         let gso_size = packet.gso_size;
-        let data = seg.move_payload(packet);
         let (tos, ttl) = (ip.traffic_class, ip.hop_limit);
         let Some(key) = self.connection_of(&tuple) else {
+            let data = seg.move_payload(packet);
             let hash = self.hash.of(TupleKey::new(&tuple).as_bytes());
             let seg = Segment { hdr: *hdr, data, gso_size, tos, ttl };
             return self.arrive_elsewhere(now, Arrival { tuple, hash, seg, route, headers, from });
@@ -118,6 +120,22 @@ impl Stack {
         }
         if let Some(route) = route {
             self.follow_route(now, key, &route);
+        }
+        let mut data = Payload::new();
+        let text = match seg.inline(packet) {
+            Some(text) => Text::Inline(text),
+            None => {
+                data = seg.move_payload(packet);
+                Text::Slices(&mut data)
+            }
+        };
+        let inline = matches!(text, Text::Inline(_));
+        let arriving = Arriving { hdr, text, gso_size, tos, ttl };
+        if let Some(ready) = self.with_connection(now, key, |conn, cx| conn.predict(cx, arriving)).flatten() {
+            return self.settle_quickly(now, key, ready);
+        }
+        if inline {
+            data = seg.move_payload(packet);
         }
         let mut seg = Segment { hdr: *hdr, data, gso_size, tos, ttl };
         let outcome = self.with_connection(now, key, |conn, cx| conn.on_segment_at(cx, &mut seg));

@@ -430,6 +430,13 @@ impl Stack {
         {
             return self.settle_rare(now, key, outcome);
         }
+        self.settle_quickly(now, key, outcome.ready);
+    }
+
+    /// [`Stack::settle`] of what has no outcome but readiness.
+    #[inline]
+    pub(crate) fn settle_quickly(&mut self, now: Instant, key: Key, ready: Ready) {
+        self.now = now;
         let Stack { sockets, memory, wheel, tx_queue, events, .. } = self;
         let Some(socket) = sockets.get_mut(key) else { return };
         memory.charge(key, socket);
@@ -439,7 +446,7 @@ impl Stack {
             socket.flags.insert(SocketFlags::TX_QUEUED);
             tx_queue.push_back(key);
         }
-        socket.raise(key, outcome.ready, events);
+        socket.raise(key, ready, events);
         if socket.flags.intersects(SocketFlags::SETTLES_SLOWLY) {
             self.settle_unaccepted(key);
         }

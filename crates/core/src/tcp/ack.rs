@@ -130,7 +130,7 @@ impl Connection {
     }
 
     /// SND.WND := SEG.WND if SND.WL1 < SEG.SEQ, or SND.WL1 = SEG.SEQ and SND.WL2 =< SEG.ACK.
-    fn update_window(&mut self, seq: SeqNum, ack: SeqNum, window: u32) -> bool {
+    pub(super) fn update_window(&mut self, seq: SeqNum, ack: SeqNum, window: u32) -> bool {
         let fresh = self.snd.wl1.lt(seq) || (self.snd.wl1 == seq && self.snd.wl2.le(ack));
         if !fresh || ack.lt(self.snd.una) {
             return false;

@@ -3,6 +3,7 @@
 //! LISTEN and SYN-RECEIVED of a passive open are the SYN queue's, CLOSED and TIME-WAIT the stack's;
 //! what comes here is for a connection that has a control block.
 
+use super::predict::{Arriving, Text};
 use super::*;
 use crate::trace::DropReason;
 use crate::wire::tcp::Flags;
@@ -24,10 +25,15 @@ const CHALLENGES_PER_SECOND: u8 = 10;
 impl Connection {
     /// SEGMENT ARRIVES, for every state that has a control block (RFC 9293 3.10.7.3, 3.10.7.4).
     pub fn on_segment(&mut self, cx: &mut Cx<'_>, mut seg: Segment) -> Outcome {
-        self.on_segment_at(cx, &mut seg)
+        let Segment { hdr, ref mut data, gso_size, tos, ttl } = seg;
+        let arriving = Arriving { hdr: &hdr, text: Text::Slices(data), gso_size, tos, ttl };
+        match self.predict(cx, arriving) {
+            Some(ready) => Outcome { ready, ..Outcome::default() },
+            None => self.on_segment_at(cx, &mut seg),
+        }
     }
 
-    /// [`Connection::on_segment`] with the segment where it lies: its text is taken out of it.
+    /// A segment that is not predicted, where it lies: its text is taken out of it.
     pub(crate) fn on_segment_at(&mut self, cx: &mut Cx<'_>, seg: &mut Segment) -> Outcome {
         if cx.trace.on() {
             let what = What::Received {
@@ -483,12 +489,19 @@ impl Connection {
 
     /// RFC 7323 4.3: TS.Recent follows segments that begin at or before Last.ACK.sent.
     fn update_ts_recent(&mut self, now: Instant, seg: &Segment) {
-        let Some(ts) = seg.hdr.options.timestamps else { return };
-        let newer = (ts.val.wrapping_sub(self.rcv.ts_recent) as i32) >= 0;
+        if let Some(ts) = seg.hdr.options.timestamps {
+            self.take_ts(now, ts.val, seg.hdr.seq);
+        }
+    }
+
+    /// The same of a TSval on a segment that begins at `seq`.
+    #[inline]
+    pub(super) fn take_ts(&mut self, now: Instant, val: u32, seq: SeqNum) {
+        let newer = (val.wrapping_sub(self.rcv.ts_recent) as i32) >= 0;
         let now_secs = (now.as_millis() / 1_000) as u32;
         let stale = now_secs.wrapping_sub(self.rcv.ts_recent_age) > PAWS_IDLE;
-        if (newer || stale) && seg.hdr.seq.le(self.rcv.last_ack_sent) {
-            self.rcv.ts_recent = ts.val;
+        if (newer || stale) && seq.le(self.rcv.last_ack_sent) {
+            self.rcv.ts_recent = val;
             self.rcv.ts_recent_age = now_secs;
         }
     }

@@ -16,6 +16,7 @@ mod input;
 pub(crate) mod open;
 mod output;
 mod pacing;
+pub(crate) mod predict;
 mod rcv;
 pub mod recovery;
 pub mod rtt;

@@ -18,6 +18,7 @@ use alloc::boxed::Box;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::predict::Text;
 use crate::packet::Payload;
 use ooo::OutOfOrder;
 use queue::Queue;
@@ -78,6 +79,20 @@ impl RxBuf {
             self.ooo = None;
         }
         inserted
+    }
+
+    /// Takes in text at RCV.NXT while nothing is out of order.
+    #[inline]
+    pub(crate) fn append(&mut self, text: Text<'_>) {
+        debug_assert!(self.ooo.is_none());
+        match text {
+            Text::Inline(bytes) => self.queue.push_copy(bytes),
+            Text::Slices(payload) => {
+                for slice in core::mem::take(payload).into_slices() {
+                    self.queue.push(slice);
+                }
+            }
+        }
     }
 
     /// How many bytes can be read.

@@ -51,6 +51,12 @@ impl Segment {
         take_payload(packet, self.data_at, self.data_len)
     }
 
+    /// The segment's data if all of it stands in the packet's head.
+    #[inline]
+    pub fn inline<'a>(&self, packet: &'a Packet) -> Option<&'a [u8]> {
+        packet.head.as_slice().get(self.data_at..self.data_at + self.data_len)
+    }
+
     /// [`Segment::take_payload`] out of a packet that stays where it is.
     #[inline]
     pub fn move_payload(&self, packet: &mut Packet) -> Payload {

@@ -108,7 +108,7 @@ impl Flight {
         if s.delivered > 0 {
             self.delivered_at = now;
         }
-        let mut rate = self.take_rate(now, &s, rtt, p);
+        let mut rate = self.take_rate(now, s.latest.as_ref(), rtt, p);
         s.out.progress = s.advanced || s.sacked_new;
         self.process_tlp(a, &mut s, cc, p);
         if !self.is_quiet(&s, a) {
@@ -120,24 +120,30 @@ impl Flight {
         self.report_losses(now, cc, p);
         self.control(now, a, &s, rtt, cc, p, rate, cfg);
         if s.advanced {
-            self.rto_base = now;
             self.renege_at = if s.out.reneging { now + Flight::renege_delay(rtt) } else { Instant::NEVER };
-            self.tlp_base = now;
-            self.rto_repeated = false;
-            let una = a.snd_una.max(a.ack);
-            while self.resent.front().is_some_and(|r| r.end.le(una)) {
-                self.resent.pop_front();
-            }
-            if self.board.is_empty() {
-                self.reo_deadline = Instant::NEVER;
-                self.resent.clear();
-                s.out.all_acked = true;
-            }
+            s.out.all_acked = self.ack_advanced(now, a.snd_una.max(a.ack));
         }
         if self.state != s.state_before {
             s.out.state_change = Some((s.state_before, self.state));
         }
         s.out
+    }
+
+    /// SND.UNA is now `una`: timers count from now. Returns whether nothing is in flight any more.
+    #[inline]
+    pub(super) fn ack_advanced(&mut self, now: Instant, una: SeqNum) -> bool {
+        self.rto_base = now;
+        self.tlp_base = now;
+        self.rto_repeated = false;
+        while self.resent.front().is_some_and(|r| r.end.le(una)) {
+            self.resent.pop_front();
+        }
+        let empty = self.board.is_empty();
+        if empty {
+            self.reo_deadline = Instant::NEVER;
+            self.resent.clear();
+        }
+        empty
     }
 
     /// Nothing about it is doubtful: the ordinary ACK of new data in the Open state.
@@ -234,8 +240,14 @@ impl Flight {
     }
 
     /// The delivery rate over the flight of what was delivered last.
-    fn take_rate(&mut self, now: Instant, s: &Step, rtt: &RttEstimator, p: &mut Persist) -> RateSample {
-        let Some(l) = s.latest else { return RateSample::default() };
+    pub(super) fn take_rate(
+        &mut self,
+        now: Instant,
+        latest: Option<&Latest>,
+        rtt: &RttEstimator,
+        p: &mut Persist,
+    ) -> RateSample {
+        let Some(l) = latest else { return RateSample::default() };
         if p.app_limited != 0 && (p.delivered as u32).wrapping_sub(p.app_limited) as i32 > 0 {
             p.app_limited = 0;
         }

@@ -307,6 +307,29 @@ impl Board {
         Some(run)
     }
 
+    /// Drops the first run, which is neither SACKed nor lost nor sent again.
+    #[inline]
+    pub fn drop_head(&mut self) {
+        if let Some(run) = self.runs.pop_front() {
+            self.out.sub(run.len, run.segs());
+        }
+    }
+
+    /// Cuts the front of the first run off, which is neither SACKed nor lost nor sent again, up to `ack` inside of it.
+    #[inline]
+    pub fn shorten_head(&mut self, ack: SeqNum) {
+        let Some(run) = self.runs.front_mut() else { return };
+        let taken = ack.since(run.seq);
+        if taken % u32::from(run.mss.max(1)) == 0 {
+            let segs = segs(taken, run.mss);
+            run.seq = ack;
+            run.len -= taken;
+            self.out.sub(taken, segs);
+        } else {
+            let _ = self.pop_acked(ack);
+        }
+    }
+
     /// Keeps the hints from falling behind: SND.UNA is now `una`.
     pub fn advanced(&mut self, una: SeqNum) {
         self.rtx_hint = self.rtx_hint.max(una);

@@ -12,6 +12,7 @@
 mod ack;
 mod board;
 mod cwnd;
+mod quiet;
 mod rack;
 mod sack;
 mod state;
@@ -29,6 +30,7 @@ use crate::tcp::{SeqNum, Why};
 use crate::time::{Duration, Instant};
 use crate::wire::tcp::{SackBlock, SackList};
 use board::{APP_LIMITED, BY_DUPACK, BY_MTU, Board, LOST, Run, SACKED};
+pub use quiet::QuietAck;
 
 /// Linux's congestion states; the numbers are those of TCP_INFO.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]

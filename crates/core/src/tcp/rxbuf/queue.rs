@@ -95,6 +95,21 @@ impl Queue {
         }
     }
 
+    /// Adds a copy of `bytes` at the end.
+    #[inline]
+    pub(super) fn push_copy(&mut self, bytes: &[u8]) {
+        work(1);
+        match self {
+            Queue::Small { data, .. } if bytes.len() <= COPY_MAX && data.len() + bytes.len() <= SMALL_MAX => {
+                if data.capacity() == 0 {
+                    data.reserve_exact(bytes.len());
+                }
+                data.extend_from_slice(bytes);
+            }
+            _ => self.push(Bytes::copy_from_slice(bytes)),
+        }
+    }
+
     /// Adds another queue's bytes at the end. Costs no more than the smaller of the two queues' parts, and the
     /// copying of at most [`SMALL_MAX`] bytes.
     pub(super) fn append(&mut self, mut other: Queue) {

@@ -16,6 +16,7 @@ mod options;
 mod pair;
 mod persist;
 mod pmtu;
+mod predict;
 mod recovery;
 mod reno;
 mod reset;
@@ -75,6 +76,7 @@ macro_rules! cx {
         }
     };
 }
+use cx;
 
 /// What a scripted peer sends: built up from a plain ACK.
 #[derive(Clone)]

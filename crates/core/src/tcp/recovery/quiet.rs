@@ -1,0 +1,160 @@
+//! The ordinary ACK, of which nearly all are: it moves SND.UNA, in the Open state, over data that was sent
+//! once, and nothing in flight is in doubt. It does what [`Flight::on_ack`] would do, without its questions.
+
+use super::ack::Latest;
+use super::*;
+use crate::tcp::congestion::AckSample;
+use crate::tcp::rtt::micros_between;
+
+/// An ACK of new data: SND.UNA < SEG.ACK =< SND.NXT, without ECE and SACK blocks.
+#[derive(Clone, Copy, Debug)]
+pub struct QuietAck {
+    /// SEG.ACK.
+    pub ack: SeqNum,
+    /// SND.UNA before it.
+    pub snd_una: SeqNum,
+    /// SND.NXT.
+    pub snd_nxt: SeqNum,
+    /// SACK was agreed.
+    pub sack_enabled: bool,
+}
+
+impl Flight {
+    /// [`Flight::on_ack`] where nothing is in doubt; false, and nothing has changed, if something is.
+    #[inline(always)]
+    pub fn on_quiet_ack(
+        &mut self,
+        now: Instant,
+        a: &QuietAck,
+        rtt: &mut RttEstimator,
+        cc: &mut Congestion,
+        p: &mut Persist,
+        cfg: &RecoveryConfig,
+    ) -> bool {
+        if !self.is_undoubted(p) || cc.owns_recovery() {
+            return false;
+        }
+        let prior_in_flight = self.board.out.bytes;
+        let Some(taken) = self.board.take_fresh(a.snd_una, a.ack) else { return false };
+        self.sack_enabled = a.sack_enabled;
+        self.frto_new_data = false;
+        let last = &taken.last;
+        let rtt_us = micros_between(last.sent_at, now);
+        self.rack_advance_fresh(last, rtt_us);
+        rtt.sample_us(now, micros_between(taken.first_sent, now), &cfg.rto);
+        rtt.note_min(now, rtt_us);
+        p.delivered += u64::from(taken.bytes);
+        self.delivered_at = now;
+        let mut rate = self.take_rate(now, Some(last), rtt, p);
+        rate.lost = self.board.lost_ever().wrapping_sub(last.lost);
+        if p.reo_wnd_persist == 0 {
+            p.reo_wnd_steps = 1;
+        }
+        self.report_losses(now, cc, p);
+        cc.on_ack(&AckSample {
+            now,
+            snd_una: a.ack,
+            snd_nxt: a.snd_nxt,
+            delivered: taken.bytes,
+            total_delivered: p.delivered as u32,
+            prior_in_flight,
+            in_flight: self.board.out.bytes,
+            rtt_us: rtt_us.max(1),
+            srtt_us: rtt.srtt_us(),
+            min_rtt_us: rtt.min_rtt_us(),
+            rate,
+            abc_limit: cfg.abc_limit,
+            abc_limit_after_rto: cfg.abc_limit_after_rto,
+            reducing: false,
+            may_raise: true,
+            validate: cfg.validate,
+            recovering: false,
+        });
+        self.renege_at = Instant::NEVER;
+        self.ack_advanced(now, a.ack);
+        true
+    }
+
+    /// The Open state, nothing SACKed, lost, out twice, probed or to be undone.
+    #[inline]
+    fn is_undoubted(&self, p: &Persist) -> bool {
+        let b = &self.board;
+        self.state == CaState::Open
+            && (b.sacked.bytes | b.lost.bytes | b.retrans.bytes | self.dup_acked) == 0
+            && self.undo_marker.is_none()
+            && !p.is(TLP_OUT | DSACK_ROUND)
+    }
+
+    /// [`Flight::rack_advance`] of what was sent once.
+    #[inline]
+    fn rack_advance_fresh(&mut self, last: &Latest, rtt_us: u32) {
+        let rack = &mut self.rack;
+        rack.rtt_us = rtt_us;
+        rack.advanced = true;
+        let later =
+            last.sent_at > rack.sent_at || (last.sent_at == rack.sent_at && last.end.gt(rack.end_seq));
+        if !rack.valid || later {
+            rack.sent_at = last.sent_at;
+            rack.end_seq = last.end;
+            rack.valid = true;
+        }
+    }
+}
+
+/// What [`Board::take_fresh`] took off.
+pub(super) struct Fresh {
+    /// Bytes, FIN included.
+    pub bytes: u32,
+    /// When the first of it was sent.
+    pub first_sent: Instant,
+    /// The last of it.
+    pub last: Latest,
+}
+
+impl Board {
+    /// Takes what lies below `ack` off the board if it begins at `una` and was sent once and is neither SACKed nor
+    /// lost; `None`, and nothing is taken, if not. Such runs lie in the order of time: the last was sent last.
+    #[inline]
+    pub(super) fn take_fresh(&mut self, una: SeqNum, ack: SeqNum) -> Option<Fresh> {
+        let mut below = 0;
+        for run in self.runs() {
+            if !run.seq.lt(ack) {
+                break;
+            }
+            if run.flags & !APP_LIMITED != 0 {
+                return None;
+            }
+            below += 1;
+        }
+        let head = self.head()?;
+        if below == 0 || head.seq != una {
+            return None;
+        }
+        let first_sent = head.sent_at;
+        for _ in 1..below {
+            self.drop_head();
+        }
+        let last = self.head()?;
+        let latest = |end: SeqNum| Latest {
+            delivered: last.delivered,
+            delivered_at: last.delivered_at,
+            sent_at: last.sent_at,
+            first_tx: last.first_tx,
+            end,
+            app_limited: last.is(APP_LIMITED),
+            tx_in_flight: last.tx_in_flight,
+            lost: last.lost,
+        };
+        let last = if last.end().gt(ack) {
+            let latest = latest(ack);
+            self.shorten_head(ack);
+            latest
+        } else {
+            let latest = latest(last.end());
+            self.drop_head();
+            latest
+        };
+        self.advanced(ack);
+        Some(Fresh { bytes: last.end.since(una), first_sent, last })
+    }
+}
