@@ -9,3 +9,8 @@ mod sys;
 pub mod view;
 
 pub use driver::{Host, HostBuilder};
+
+/// The program in the README is compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

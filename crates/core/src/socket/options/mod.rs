@@ -143,7 +143,7 @@ options! {
     MtuDiscover(i32) = IPPROTO_IP 10;
     /// IP_RECVERR: soft errors are reported at once (MUST-47, SHLD-20).
     RecvErr(bool) = IPPROTO_IP 11;
-    /// IP_RECVTOS: kept; the traffic class is [`crate::Stack::received_tos`].
+    /// IP_RECVTOS: kept; the traffic class is [`Stack::received_tos`](crate::stack::Stack::received_tos).
     RecvTos(bool) = IPPROTO_IP 13;
     /// IP_MTU: the path MTU of the connection, bytes. Read only; ENOTCONN without one.
     Mtu(i32) = IPPROTO_IP 14;
