@@ -58,7 +58,7 @@ async fn serve(listener: TcpListener) {
             Err(error) => return eprintln!("server: {error}"),
         };
         tokio::spawn(async move {
-            let answer = service_fn(|request| answer(request));
+            let answer = service_fn(answer);
             let connection =
                 hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
             if let Err(error) = connection.await {

@@ -9,8 +9,7 @@ const FAST: MsgFlags = MsgFlags::FASTOPEN;
 
 /// B serves Fast Open at its port.
 fn fast() -> (Net, SocketId) {
-    let mut config = Config::default();
-    config.fastopen = FastOpenBits::CLIENT | FastOpenBits::SERVER;
+    let config = Config { fastopen: FastOpenBits::CLIENT | FastOpenBits::SERVER, ..Config::default() };
     let mut net = Net::with(config.clone(), config);
     let listener = net.listen();
     net.set(Side::B, listener, SockOpt::FastOpen(16));
@@ -244,9 +243,7 @@ fn errors_of_sending_fast() {
     assert_eq!(net.a.sendto(now, client, &[b"x"], FAST, to), Err(Errno::EISCONN));
     assert_eq!(net.b.sendto(now, listener, &[b"x"], FAST, to), Err(Errno::EISCONN));
     assert_eq!(net.a.sendto(now, client, &[b"x", b"yz"], NONE, to), Ok(3));
-    let mut config = Config::default();
-    config.fastopen = FastOpenBits::SERVER;
-    net.a.set_config(config);
+    net.a.set_config(Config { fastopen: FastOpenBits::SERVER, ..Config::default() });
     assert_eq!(net.a.sendto(now, fresh, &[b"x"], FAST, to), Err(Errno::EOPNOTSUPP));
     assert_eq!(net.a.setsockopt(now, fresh, &SockOpt::FastOpenConnect(true)), Err(Errno::EOPNOTSUPP));
 }

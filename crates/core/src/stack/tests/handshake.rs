@@ -222,7 +222,9 @@ fn acceptance_can_be_deferred() {
 /// Accept filters: nothing is handed out before there is data, or a whole request.
 #[test]
 fn accept_filters_hold_connections_back() {
-    let cases: [(AcceptFilter, &[(&[u8], bool)]); 4] = [
+    /// What arrives, and whether the connection is handed out then.
+    type Steps = &'static [(&'static [u8], bool)];
+    let cases: [(AcceptFilter, Steps); 4] = [
         (AcceptFilter::Data, &[(b"x", true)]),
         (AcceptFilter::Http, &[(b"GET / HTTP/1.1\r\n", false), (b"Host: a\r\n\r\n", true)]),
         (AcceptFilter::Http, &[(b"GE", false), (b"X", true)]),

@@ -175,9 +175,7 @@ fn ephemeral_ports_are_not_predictable() {
 /// Shows: rfc6056-s3.1-a
 #[test]
 fn exhaustion_is_toward_one_destination_only() {
-    let mut config = Config::default();
-    config.local_port_range = 50_000..=50_063;
-    let mut net = Net::with_config(config);
+    let mut net = Net::with_config(Config { local_port_range: 50_000..=50_063, ..Config::default() });
     let mut used = BTreeSet::new();
     for _ in 0..64 {
         let id = net.socket();

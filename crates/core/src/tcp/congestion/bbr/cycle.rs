@@ -49,7 +49,8 @@ impl Bbr {
         self.adapt_long_term_model(w, a, cwnd_limited);
         match self.state {
             State::Down => {
-                if !self.probe_if_due(w, a) && self.is_time_to_cruise(w, a) {
+                let probes = self.probe_if_due(w, a);
+                if !probes && self.is_time_to_cruise(w, a) {
                     self.enter(State::Cruise);
                 }
             }
