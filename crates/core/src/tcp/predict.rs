@@ -109,12 +109,9 @@ impl Connection {
             Some(ts) => !self.agreed.timestamps || ts.val.wrapping_sub(self.rcv.ts_recent) as i32 >= 0,
             None => !self.agreed.timestamps,
         };
-        let text = len == 0
-            || (len <= self.rcv.wnd()
-                && !self.rcv.buf.has_ooo()
-                && !(self.ecn.agreed && seg.tos & 3 == 3)
-                && !self.orphan
-                && !self.rcv.shut);
+        let marked = self.ecn.agreed && seg.tos & 3 == 3;
+        let unread = self.orphan || self.rcv.shut;
+        let text = len == 0 || (len <= self.rcv.wnd() && !self.rcv.buf.has_ooo() && !marked && !unread);
         self.state == State::Established
             && hdr.flags - Flags::PSH == Flags::ACK
             && hdr.seq == self.rcv.nxt
