@@ -97,7 +97,9 @@ impl Connection {
         let segments = segment::segments(out.data.len(), out.gso_size);
         self.counters.segs_out += segments;
         let len = out.data.len() as u64;
-        if out.why.is_retransmission() || out.why == Why::Tlp {
+        // A tail loss probe may be new data (RFC 8985 7.3).
+        let again = out.why.is_retransmission() || (out.why == Why::Tlp && out.hdr.seq.lt(self.snd.nxt));
+        if again {
             cx.stats.retrans_segs += u64::from(segments);
             self.counters.total_retrans += segments;
             self.counters.bytes_retrans += len;
