@@ -362,17 +362,6 @@ impl Shard {
     pub(crate) fn drive(&self, index: usize) {
         let (port, is_keeper) = (self.ports.get(index), index == 0);
         while !self.is_stopped() {
-            if is_keeper {
-                let mut inner = self.lock();
-                let now = self.clock.now();
-                if inner.stack.next_deadline().is_some_and(|at| at <= now) {
-                    inner.stack.advance(now);
-                }
-                // Whoever finds an earlier deadline from here on wakes this thread, though it is not asleep yet.
-                let next = inner.stack.next_deadline().unwrap_or(Instant::NEVER);
-                self.sleeps_until.store(next.as_nanos(), Ordering::Relaxed);
-                self.finish(inner);
-            }
             let live = port.filter(|port| !port.dead.load(Ordering::Acquire));
             if let Some(port) = live {
                 self.receive(port, &mut port.receive());
@@ -382,9 +371,24 @@ impl Shard {
             } else if !is_keeper {
                 return;
             }
-            let until = if is_keeper { self.sleeps_until.load(Ordering::Relaxed) } else { u64::MAX };
-            self.rest(live, self.clock.until(Instant::from_nanos(until)));
+            let until = if is_keeper { self.keep_time() } else { Instant::NEVER };
+            self.rest(live, self.clock.until(until));
         }
+    }
+
+    /// Fires the timers that are due; returns when the next one is. What has been received is to be taken in
+    /// before: an acknowledgment that waits while this thread was not scheduled must not meet its own timeout.
+    fn keep_time(&self) -> Instant {
+        let mut inner = self.lock();
+        let now = self.clock.now();
+        if inner.stack.next_deadline().is_some_and(|at| at <= now) {
+            inner.stack.advance(now);
+        }
+        // Whoever finds an earlier deadline from here on wakes this thread, though it is not asleep yet.
+        let next = inner.stack.next_deadline().unwrap_or(Instant::NEVER);
+        self.sleeps_until.store(next.as_nanos(), Ordering::Relaxed);
+        self.finish(inner);
+        Instant::from_nanos(self.sleeps_until.load(Ordering::Relaxed))
     }
 
     fn rest(&self, port: Option<&Port>, timeout: Option<Duration>) {
