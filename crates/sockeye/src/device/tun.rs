@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use smallvec::SmallVec;
 use sockeye_core::Packet;
@@ -25,6 +25,10 @@ use crate::sys::tun::{self as sys, VNET_HEADER};
 
 /// A read buffer is cut into packets until less than the longest packet is left of it.
 const CHUNK: usize = 512 << 10;
+/// Read buffers whose packets are still in use that are kept to be filled again.
+const CHUNKS: usize = 12;
+/// Packets up to this many bytes are copied out of the read buffer: a reference would keep all of it.
+const COPY_MAX: usize = 2_048;
 
 /// virtio's `flags`: the checksum is open; the checksum was verified.
 const NEEDS_CSUM: u8 = 1;
@@ -79,8 +83,36 @@ pub struct Tun {
     name: String,
     capabilities: Capabilities,
     vnet_header: bool,
-    buffer: Mutex<BytesMut>,
+    buffers: Mutex<Buffers>,
     counters: Counters,
+}
+
+/// Where packets are read to: memory that was written to before, as long as there is some, for fresh memory
+/// costs a page fault for every 4 KiB.
+#[derive(Default)]
+struct Buffers {
+    present: BytesMut,
+    /// Full ones, the oldest first: free again when the last packet in them is gone.
+    used: VecDeque<BytesMut>,
+}
+
+impl Buffers {
+    /// Room for the longest packet.
+    fn room(&mut self) -> &mut BytesMut {
+        let longest = VNET_HEADER + MAX_PACKET;
+        if self.present.capacity() < longest && !self.present.try_reclaim(longest) {
+            let free = self.used.iter_mut().position(|buffer| buffer.try_reclaim(longest));
+            let next = free.and_then(|at| self.used.remove(at));
+            let full = std::mem::replace(&mut self.present, next.unwrap_or_else(|| BytesMut::with_capacity(CHUNK)));
+            if full.capacity() > 0 {
+                self.used.push_back(full);
+                if self.used.len() > CHUNKS {
+                    self.used.pop_front();
+                }
+            }
+        }
+        &mut self.present
+    }
 }
 
 impl Tun {
@@ -131,7 +163,7 @@ impl Tun {
             name,
             capabilities,
             vnet_header,
-            buffer: Mutex::new(BytesMut::with_capacity(CHUNK)),
+            buffers: Mutex::default(),
             counters: Counters::default(),
         })
     }
@@ -156,17 +188,18 @@ impl Tun {
     }
 
     /// Takes one packet out of what was read.
-    fn take(&self, mut bytes: BytesMut) -> Option<Packet> {
+    fn take(&self, bytes: &mut BytesMut) -> Option<Packet> {
         if !self.vnet_header {
-            return (!bytes.is_empty()).then(|| Packet::from_bytes(bytes.freeze()));
+            return (!bytes.is_empty()).then(|| owned(bytes));
         }
         if bytes.len() <= VNET_HEADER {
+            bytes.clear();
             return None;
         }
         let (flags, gso_type) = (bytes[0], bytes[1] & !GSO_ECN);
         let gso_size = u16::from_ne_bytes([bytes[4], bytes[5]]);
         bytes.advance(VNET_HEADER);
-        let mut packet = Packet::from_bytes(bytes.freeze());
+        let mut packet = owned(bytes);
         packet.checksum = if flags & NEEDS_CSUM != 0 {
             Checksum::Partial
         } else if flags & DATA_VALID != 0 {
@@ -223,17 +256,14 @@ impl Device for Tun {
     }
 
     fn recv(&self, out: &mut Vec<Packet>, max: usize) -> io::Result<usize> {
-        let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut count, mut bytes) = (0, 0);
         while count < max {
-            let longest = VNET_HEADER + MAX_PACKET;
-            if buffer.capacity() < longest && !buffer.try_reclaim(longest) {
-                *buffer = BytesMut::with_capacity(CHUNK);
-            }
-            match sys::read_into(&self.fd, &mut buffer) {
+            let buffer = buffers.room();
+            match sys::read_into(&self.fd, buffer) {
                 Ok(0) => break,
-                Ok(read) => {
-                    let Some(packet) = self.take(buffer.split_to(read)) else {
+                Ok(_) => {
+                    let Some(packet) = self.take(buffer) else {
                         self.counters.receive_dropped(1);
                         continue;
                     };
@@ -288,6 +318,21 @@ impl Device for Tun {
     fn stats(&self) -> DeviceStats {
         self.counters.read()
     }
+}
+
+/// The packet in `bytes`, which is empty then: copied if it is short.
+fn owned(bytes: &mut BytesMut) -> Packet {
+    if bytes.len() > COPY_MAX {
+        return Packet::from_bytes(bytes.split().freeze());
+    }
+    let mut packet = Packet::default();
+    if bytes.len() <= packet.head.room() {
+        packet.head.extend(bytes);
+    } else {
+        packet.payload.push(Bytes::copy_from_slice(bytes));
+    }
+    bytes.clear();
+    packet
 }
 
 /// The `struct virtio_net_hdr` (native byte order) that tells the kernel what is left to do.
