@@ -14,7 +14,10 @@
 //! once then, and data that MSG_PEEK leaves in place holds for ever. New data is an event in any case, whatever
 //! SO_RCVLOWAT is. Being asked too early does no harm. A signal or a cancellation ends an operation by `interrupt`.
 
+use alloc::collections::VecDeque;
 use core::net::SocketAddr;
+
+use bytes::{Buf, Bytes};
 
 use crate::Errno;
 use crate::config::Profile;
@@ -186,11 +189,7 @@ impl SendOp {
                         return OpPoll::Ready(Ok(self.sent));
                     }
                 }
-                Err(Errno::EAGAIN) => {
-                    let timeout = stack.entry(self.id).ok().and_then(|s| s.options.sndtimeo);
-                    let wait = self.limit.wait(now, timeout, Ready::OUT | Ready::ERR | Ready::HUP);
-                    return wait.unwrap_or(OpPoll::Ready(self.so_far(Errno::EAGAIN)));
-                }
+                Err(Errno::EAGAIN) => return self.wait(stack, now),
                 Err(error) => return OpPoll::Ready(self.so_far(error)),
             }
         }
@@ -212,9 +211,41 @@ impl SendOp {
         }
     }
 
+    /// [`SendOp::poll`] without a copy: what is queued is taken from the front of `data`.
+    pub fn poll_bytes(
+        &mut self,
+        stack: &mut Stack,
+        now: Instant,
+        data: &mut VecDeque<Bytes>,
+    ) -> OpPoll<usize> {
+        while let Some(piece) = data.front_mut() {
+            let first = if self.sent == 0 { self.connect_first(stack, now, &[piece]) } else { None };
+            let step = first.unwrap_or_else(|| stack.send_bytes(now, self.id, piece.clone(), self.flags));
+            match step {
+                Ok(n) => {
+                    self.sent += n;
+                    if n >= piece.len() {
+                        data.pop_front();
+                    } else {
+                        piece.advance(n);
+                    }
+                }
+                Err(Errno::EAGAIN) => return self.wait(stack, now),
+                Err(error) => return OpPoll::Ready(self.so_far(error)),
+            }
+        }
+        OpPoll::Ready(Ok(self.sent))
+    }
+
     /// The count if something was queued, else EINTR (posix-eintr-a).
     pub fn interrupt(self) -> Result<usize, Errno> {
         self.so_far(Errno::EINTR)
+    }
+
+    fn wait(&mut self, stack: &Stack, now: Instant) -> OpPoll<usize> {
+        let timeout = stack.entry(self.id).ok().and_then(|s| s.options.sndtimeo);
+        let wait = self.limit.wait(now, timeout, Ready::OUT | Ready::ERR | Ready::HUP);
+        wait.unwrap_or(OpPoll::Ready(self.so_far(Errno::EAGAIN)))
     }
 
     fn so_far(&self, error: Errno) -> Result<usize, Errno> {
