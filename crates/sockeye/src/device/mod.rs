@@ -112,6 +112,24 @@ pub trait Device: Send + Sync {
     /// What it has done.
     fn stats(&self) -> DeviceStats;
 
+    /// Whether a thread beside the driver's may wait for packets with [`Device::wait_beside`].
+    fn can_wait_beside(&self) -> bool {
+        false
+    }
+
+    /// Sleeps until packets can be received, until [`Device::wake_beside`], or for `timeout`, beside a thread in
+    /// [`Device::wait`]. May return early; devices that cannot return at once.
+    ///
+    /// # Errors
+    /// As [`Device::send`].
+    fn wait_beside(&self, timeout: Option<Duration>) -> io::Result<()> {
+        let _ = timeout;
+        Ok(())
+    }
+
+    /// Ends the present [`Device::wait_beside`], or the next one if none is under way.
+    fn wake_beside(&self) {}
+
     /// Asks the device to tell `arrival` of packets. Devices that cannot ignore it (the default).
     fn on_arrival(&self, arrival: std::sync::Weak<dyn Arrival>) {
         drop(arrival);
@@ -139,6 +157,15 @@ impl<D: Device + ?Sized> Device for Arc<D> {
     }
     fn stats(&self) -> DeviceStats {
         (**self).stats()
+    }
+    fn can_wait_beside(&self) -> bool {
+        (**self).can_wait_beside()
+    }
+    fn wait_beside(&self, timeout: Option<Duration>) -> io::Result<()> {
+        (**self).wait_beside(timeout)
+    }
+    fn wake_beside(&self) {
+        (**self).wake_beside();
     }
     fn on_arrival(&self, arrival: std::sync::Weak<dyn Arrival>) {
         (**self).on_arrival(arrival);

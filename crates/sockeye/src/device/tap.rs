@@ -327,6 +327,18 @@ impl<D: Device> Device for Tap<D> {
         self.device.stats()
     }
 
+    fn can_wait_beside(&self) -> bool {
+        self.device.can_wait_beside()
+    }
+
+    fn wait_beside(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.device.wait_beside(timeout)
+    }
+
+    fn wake_beside(&self) {
+        self.device.wake_beside();
+    }
+
     fn on_arrival(&self, arrival: Weak<dyn Arrival>) {
         self.device.on_arrival(arrival);
     }

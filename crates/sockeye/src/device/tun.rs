@@ -25,6 +25,8 @@ use crate::sys::tun::{self as sys, VNET_HEADER};
 
 /// A read buffer is cut into packets until less than the longest packet is left of it.
 const CHUNK: usize = 512 << 10;
+/// Bytes received at once: what one look at the device brings is to be in the caches when it is read.
+const BURST: usize = 256 << 10;
 /// Read buffers whose packets are still in use that are kept to be filled again.
 const CHUNKS: usize = 12;
 /// Packets up to this many bytes are copied out of the read buffer: a reference would keep all of it.
@@ -80,6 +82,7 @@ impl TunOptions {
 pub struct Tun {
     fd: OwnedFd,
     wake: OwnedFd,
+    wake_beside: OwnedFd,
     name: String,
     capabilities: Capabilities,
     vnet_header: bool,
@@ -97,13 +100,19 @@ struct Buffers {
 }
 
 impl Buffers {
+    /// Goes back to the beginning of the present one if nothing of it is in use, for that is in the caches.
+    fn rewind(&mut self) {
+        let _ = self.present.try_reclaim(CHUNK);
+    }
+
     /// Room for the longest packet.
     fn room(&mut self) -> &mut BytesMut {
         let longest = VNET_HEADER + MAX_PACKET;
         if self.present.capacity() < longest && !self.present.try_reclaim(longest) {
             let free = self.used.iter_mut().position(|buffer| buffer.try_reclaim(longest));
             let next = free.and_then(|at| self.used.remove(at));
-            let full = std::mem::replace(&mut self.present, next.unwrap_or_else(|| BytesMut::with_capacity(CHUNK)));
+            let full =
+                std::mem::replace(&mut self.present, next.unwrap_or_else(|| BytesMut::with_capacity(CHUNK)));
             if full.capacity() > 0 {
                 self.used.push_back(full);
                 if self.used.len() > CHUNKS {
@@ -160,6 +169,7 @@ impl Tun {
         Ok(Tun {
             fd,
             wake: eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?,
+            wake_beside: eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?,
             name,
             capabilities,
             vnet_header,
@@ -185,6 +195,36 @@ impl Tun {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Sleeps until the device is as `wait` says, `wake` was signalled or `timeout` is over.
+    fn poll(&self, wake: &OwnedFd, wait: Wait, timeout: Option<Duration>) -> io::Result<()> {
+        let mut events = PollFlags::empty();
+        events.set(PollFlags::IN, wait.readable);
+        events.set(PollFlags::OUT, wait.writable);
+        let mut fds = [PollFd::new(wake, PollFlags::IN), PollFd::new(&self.fd, events)];
+        // Who waits for nothing of the device is not to be woken by it: a deleted interface reports an error for ever.
+        let count = if events.is_empty() { 1 } else { 2 };
+        let timeout = timeout.map(|timeout| Timespec {
+            tv_sec: timeout.as_secs().min(i64::MAX as u64) as i64,
+            tv_nsec: timeout.subsec_nanos().into(),
+        });
+        match poll(&mut fds[..count], timeout.as_ref()) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        if fds[0].revents().contains(PollFlags::IN) {
+            let mut count = [0; 8];
+            // Only empties the counter; if another thread has done so there is nothing to do.
+            let _ = rustix::io::read(wake, &mut count);
+        }
+        if fds[1].revents().intersects(PollFlags::ERR | PollFlags::NVAL)
+            && Interface::by_name(&self.name).is_err()
+        {
+            return Err(io::Error::new(io::ErrorKind::NotFound, format!("interface {} is gone", self.name)));
+        }
+        Ok(())
     }
 
     /// Takes one packet out of what was read.
@@ -258,7 +298,8 @@ impl Device for Tun {
     fn recv(&self, out: &mut Vec<Packet>, max: usize) -> io::Result<usize> {
         let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut count, mut bytes) = (0, 0);
-        while count < max {
+        buffers.rewind();
+        while count < max && bytes < BURST {
             let buffer = buffers.room();
             match sys::read_into(&self.fd, buffer) {
                 Ok(0) => break,
@@ -284,40 +325,33 @@ impl Device for Tun {
     }
 
     fn wait(&self, wait: Wait, timeout: Option<Duration>) -> io::Result<()> {
-        let mut events = PollFlags::empty();
-        events.set(PollFlags::IN, wait.readable);
-        events.set(PollFlags::OUT, wait.writable);
-        let mut fds = [PollFd::new(&self.wake, PollFlags::IN), PollFd::new(&self.fd, events)];
-        let timeout = timeout.map(|timeout| Timespec {
-            tv_sec: timeout.as_secs().min(i64::MAX as u64) as i64,
-            tv_nsec: timeout.subsec_nanos().into(),
-        });
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
-        if fds[0].revents().contains(PollFlags::IN) {
-            let mut count = [0; 8];
-            // Only empties the counter; if another thread has done so there is nothing to do.
-            let _ = rustix::io::read(&self.wake, &mut count);
-        }
-        if fds[1].revents().intersects(PollFlags::ERR | PollFlags::NVAL)
-            && Interface::by_name(&self.name).is_err()
-        {
-            return Err(io::Error::new(io::ErrorKind::NotFound, format!("interface {} is gone", self.name)));
-        }
-        Ok(())
+        self.poll(&self.wake, wait, timeout)
     }
 
     fn wake(&self) {
-        // It fails only when the counter is full, and then the sleeper is being woken anyway.
-        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+        signal(&self.wake);
+    }
+
+    fn can_wait_beside(&self) -> bool {
+        true
+    }
+
+    fn wait_beside(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.poll(&self.wake_beside, Wait { readable: true, writable: false }, timeout)
+    }
+
+    fn wake_beside(&self) {
+        signal(&self.wake_beside);
     }
 
     fn stats(&self) -> DeviceStats {
         self.counters.read()
     }
+}
+
+fn signal(eventfd: &OwnedFd) {
+    // It fails only when the counter is full, and then the sleeper is being woken anyway.
+    let _ = rustix::io::write(eventfd, &1u64.to_ne_bytes());
 }
 
 /// The packet in `bytes`, which is empty then: copied if it is short.

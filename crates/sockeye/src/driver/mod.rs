@@ -4,8 +4,10 @@
 //! do its sockets. When the last of them is gone the threads go on until the connections that were
 //! closed have sent what they had to, at most [`HostBuilder::linger`] long.
 
+mod chunks;
 mod clock;
 mod host;
+mod lead;
 mod port;
 mod records;
 mod shard;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use sockeye_core::Packet;
@@ -20,6 +20,13 @@ pub(crate) struct Port {
     /// The device has failed for good.
     pub(crate) dead: AtomicBool,
     error: Mutex<Option<(io::ErrorKind, String)>>,
+    /// A caller may wait for the device in place of the driver's thread.
+    pub(crate) can_be_led: bool,
+    /// One does so now, and how often that has begun.
+    pub(crate) led: AtomicBool,
+    pub(crate) turns: AtomicU32,
+    /// The last one that did wants the driver's thread to go on.
+    pub(crate) handed_over: AtomicBool,
     /// Packets dropped by the device that the stack's counters do not know of yet.
     pub(crate) dropped: AtomicU64,
     /// Held while packets are taken from the device and given to the stack, so that they keep their order.
@@ -31,12 +38,16 @@ pub(crate) struct Port {
 impl Port {
     pub(crate) fn new(device: Arc<dyn Device>, interface: InterfaceId) -> Port {
         Port {
+            can_be_led: device.can_wait_beside(),
             device,
             interface,
             backlog: Mutex::default(),
             full: AtomicBool::new(false),
             dead: AtomicBool::new(false),
             error: Mutex::new(None),
+            led: AtomicBool::new(false),
+            turns: AtomicU32::new(0),
+            handed_over: AtomicBool::new(false),
             dropped: AtomicU64::new(0),
             receiver: Mutex::default(),
             arrival: Mutex::new(None),

@@ -14,7 +14,9 @@ use sockeye_core::stack::{Event, InterfaceId, Stack};
 use sockeye_core::trace::Record;
 use sockeye_core::{Errno, Instant, Packet, Ready, SocketId};
 
+use super::chunks::Chunks;
 use super::clock::Clock;
+use super::lead::LEASE;
 use super::port::Port;
 use super::records::{Records, Subscribers};
 use super::waiters::{Sleeper, Ticket, Waiters};
@@ -29,6 +31,7 @@ pub(crate) struct Shard {
     inner: Mutex<Inner>,
     pub(crate) ports: Vec<Port>,
     pub(crate) clock: Clock,
+    pub(crate) chunks: Chunks,
     /// Until when the thread that keeps time sleeps, nanoseconds; changed under the lock only.
     sleeps_until: AtomicU64,
     /// Where it sleeps if it has no device to wait for.
@@ -82,6 +85,7 @@ impl Shard {
             inner: Mutex::new(inner),
             ports,
             clock,
+            chunks: Chunks::default(),
             sleeps_until: AtomicU64::new(0),
             nap: (Mutex::new(false), Condvar::new()),
             stopped: AtomicBool::new(false),
@@ -145,10 +149,18 @@ impl Shard {
             match self.poll_op(id, &sleeper.waker, &mut ticket, &mut op) {
                 Polled::Ready(result) => return result,
                 Polled::Wait(deadline) => {
-                    sleeper.sleep(self.clock.until(deadline));
+                    if !self.lead(&sleeper, deadline) {
+                        sleeper.sleep(self.clock.until(deadline));
+                    }
                 }
             }
         }
+    }
+
+    /// How many threads and tasks wait for a socket.
+    pub(super) fn waiting(&self) -> usize {
+        let inner = self.lock();
+        inner.waiters.len() + inner.lingering.len()
     }
 
     /// The socket's readiness; if it is none of `interest`, `waker` is kept under `ticket` to be woken.
@@ -334,24 +346,31 @@ impl Shard {
 
     /// Takes what the device has received and gives it to the stack, in order.
     fn receive(&self, port: &Port, packets: &mut Vec<Packet>) {
-        while !port.dead.load(Ordering::Acquire) {
-            packets.clear();
-            if let Err(error) = port.device.recv(packets, BATCH) {
-                self.fail(port, &error);
-            }
-            if packets.is_empty() {
-                return;
-            }
-            let mut inner = self.lock();
-            let now = self.clock.now();
-            for packet in packets.drain(..) {
-                inner.stack.receive(now, port.interface, packet);
-            }
-            self.finish(inner);
-        }
+        while self.receive_batch(port, packets, BATCH) {}
     }
 
-    fn fail(&self, port: &Port, error: &std::io::Error) {
+    /// Takes at most `max` packets; false if there were none.
+    pub(super) fn receive_batch(&self, port: &Port, packets: &mut Vec<Packet>, max: usize) -> bool {
+        if port.dead.load(Ordering::Acquire) {
+            return false;
+        }
+        packets.clear();
+        if let Err(error) = port.device.recv(packets, max) {
+            self.fail(port, &error);
+        }
+        if packets.is_empty() {
+            return false;
+        }
+        let mut inner = self.lock();
+        let now = self.clock.now();
+        for packet in packets.drain(..) {
+            inner.stack.receive(now, port.interface, packet);
+        }
+        self.finish(inner);
+        true
+    }
+
+    pub(super) fn fail(&self, port: &Port, error: &std::io::Error) {
         port.fail(error);
         // An interface that somebody has removed cannot be taken down; nothing is lost.
         let _ = self.with(|stack, _| stack.set_interface_up(port.interface, false));
@@ -361,39 +380,51 @@ impl Shard {
     /// one keeps time.
     pub(crate) fn drive(&self, index: usize) {
         let (port, is_keeper) = (self.ports.get(index), index == 0);
+        let mut turns = 0;
         while !self.is_stopped() {
             let live = port.filter(|port| !port.dead.load(Ordering::Acquire));
+            if live.is_none() && !is_keeper {
+                return;
+            }
+            let is_led = live.is_some_and(|port| port.is_led(&mut turns));
+            // Who leads the device away from this thread leaves the timers to it.
+            let is_due = !is_led || self.is_due();
             if let Some(port) = live {
-                self.receive(port, &mut port.receive());
+                if is_due {
+                    self.receive(port, &mut port.receive());
+                }
                 if port.full.load(Ordering::Acquire) {
                     self.unblock();
                 }
-            } else if !is_keeper {
-                return;
             }
-            let until = if is_keeper { self.keep_time() } else { Instant::NEVER };
-            self.rest(live, self.clock.until(until));
+            let until = if is_keeper { self.keep_time(is_due, is_led) } else { Instant::NEVER };
+            self.rest(live, !is_led, self.clock.until(until));
         }
     }
 
-    /// Fires the timers that are due; returns when the next one is. What has been received is to be taken in
+    fn is_due(&self) -> bool {
+        self.look(|stack, now| stack.next_deadline().is_some_and(|at| at <= now))
+    }
+
+    /// Fires the timers that are due; returns when to look again. What has been received is to be taken in
     /// before: an acknowledgment that waits while this thread was not scheduled must not meet its own timeout.
-    fn keep_time(&self) -> Instant {
+    fn keep_time(&self, fire: bool, is_led: bool) -> Instant {
         let mut inner = self.lock();
         let now = self.clock.now();
-        if inner.stack.next_deadline().is_some_and(|at| at <= now) {
+        if fire && inner.stack.next_deadline().is_some_and(|at| at <= now) {
             inner.stack.advance(now);
         }
         // Whoever finds an earlier deadline from here on wakes this thread, though it is not asleep yet.
-        let next = inner.stack.next_deadline().unwrap_or(Instant::NEVER);
+        let lease = if is_led { now + LEASE } else { Instant::NEVER };
+        let next = inner.stack.next_deadline().unwrap_or(Instant::NEVER).min(lease);
         self.sleeps_until.store(next.as_nanos(), Ordering::Relaxed);
         self.finish(inner);
         Instant::from_nanos(self.sleeps_until.load(Ordering::Relaxed))
     }
 
-    fn rest(&self, port: Option<&Port>, timeout: Option<Duration>) {
+    fn rest(&self, port: Option<&Port>, readable: bool, timeout: Option<Duration>) {
         if let Some(port) = port {
-            let wait = Wait { readable: true, writable: port.full.load(Ordering::Acquire) };
+            let wait = Wait { readable, writable: port.full.load(Ordering::Acquire) };
             if let Err(error) = port.device.wait(wait, timeout) {
                 self.fail(port, &error);
             }

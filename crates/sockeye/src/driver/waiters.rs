@@ -2,13 +2,15 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
 use sockeye_core::{Ready, SocketId};
+
+use crate::device::Device;
 
 /// Readiness that wakes every waiter, whatever it waits for.
 const ALWAYS: Ready = Ready::ERR.union(Ready::HUP).union(Ready::NVAL);
@@ -35,6 +37,7 @@ struct Queue {
 pub(crate) struct Waiters {
     queues: HashMap<SocketId, Queue>,
     next: u64,
+    len: usize,
 }
 
 impl Waiters {
@@ -54,6 +57,7 @@ impl Waiters {
             waiter.waker.clone_from(waker);
         } else {
             self.next += 1;
+            self.len += 1;
             *ticket = Some(Ticket(self.next));
             queue.waiters.push(Waiter { ticket: Ticket(self.next), interest, waker: waker.clone() });
         }
@@ -68,7 +72,9 @@ impl Waiters {
     pub(crate) fn remove(&mut self, id: SocketId, ticket: &mut Option<Ticket>) {
         let Some(ticket) = ticket.take() else { return };
         if let Some(queue) = self.queues.get_mut(&id) {
+            let before = queue.waiters.len();
             queue.waiters.retain(|waiter| waiter.ticket != ticket);
+            self.len -= before - queue.waiters.len();
         }
     }
 
@@ -80,6 +86,7 @@ impl Waiters {
         while let Some(waiter) = queue.waiters.get(at) {
             if all || waiter.interest.intersects(ready) {
                 woken.push(queue.waiters.remove(at).waker);
+                self.len -= 1;
             } else {
                 at += 1;
             }
@@ -89,28 +96,31 @@ impl Waiters {
     /// The socket is closed: everybody who waits for it finds out.
     pub(crate) fn close(&mut self, id: SocketId, woken: &mut Vec<Waker>) {
         if let Some(queue) = self.queues.remove(&id) {
+            self.len -= queue.waiters.len();
             woken.extend(queue.waiters.into_iter().map(|waiter| waiter.waker));
         }
     }
 
     /// Everybody, of all sockets.
     pub(crate) fn close_all(&mut self, woken: &mut Vec<Waker>) {
+        self.len = 0;
         for (_, queue) in self.queues.drain() {
             woken.extend(queue.waiters.into_iter().map(|waiter| waiter.waker));
         }
     }
 
     /// How many wait.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.queues.values().map(|queue| queue.waiters.len()).sum()
+        self.len
     }
 }
 
-/// A thread that sleeps until it is woken.
+/// A thread that sleeps until it is woken: parked, or in [`Device::wait_beside`].
 struct Parker {
     thread: Thread,
     woken: AtomicBool,
+    /// The device that the thread waits for. It is set before `woken` is looked at, and looked at after `woken` is set.
+    device: Mutex<Option<Arc<dyn Device>>>,
 }
 
 impl Wake for Parker {
@@ -119,8 +129,12 @@ impl Wake for Parker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.woken.swap(true, Ordering::Release) {
-            self.thread.unpark();
+        if self.woken.swap(true, Ordering::AcqRel) || self.thread.id() == thread::current().id() {
+            return;
+        }
+        match &*self.device.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(device) => device.wake_beside(),
+            None => self.thread.unpark(),
         }
     }
 }
@@ -140,13 +154,31 @@ impl Sleeper {
     pub(crate) fn current() -> Sleeper {
         let (parker, waker) = PARKER.with_borrow_mut(|slot| {
             slot.get_or_insert_with(|| {
-                let parker = Arc::new(Parker { thread: thread::current(), woken: AtomicBool::new(false) });
+                let parker = Arc::new(Parker {
+                    thread: thread::current(),
+                    woken: AtomicBool::new(false),
+                    device: Mutex::new(None),
+                });
                 (parker.clone(), Waker::from(parker))
             })
             .clone()
         });
         parker.woken.store(false, Ordering::Relaxed);
         Sleeper { parker, waker }
+    }
+
+    /// Whether it was woken since it was last asked or slept.
+    pub(crate) fn take_wake(&self) -> bool {
+        self.parker.woken.load(Ordering::Relaxed) && self.parker.woken.swap(false, Ordering::Acquire)
+    }
+
+    /// From here to [`Sleeper::leave_device`] being woken ends [`Device::wait_beside`].
+    pub(crate) fn enter_device(&self, device: &Arc<dyn Device>) {
+        *self.parker.device.lock().unwrap_or_else(PoisonError::into_inner) = Some(device.clone());
+    }
+
+    pub(crate) fn leave_device(&self) {
+        *self.parker.device.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Sleeps until woken or for `timeout`; false if the time is over.

@@ -1,5 +1,6 @@
 //! An open socket: what duplicated handles share. The last handle closes it.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,6 +15,10 @@ use sockeye_core::tcp::TcpInfo;
 use sockeye_core::{Errno, Instant, Payload, Ready, SocketId};
 
 use crate::driver::{Host, Polled, Sleeper, into_io};
+
+/// Data of this many bytes is copied by the caller and queued by reference, in parts of so many.
+const LONG: usize = 16 << 10;
+const PART: usize = 256 << 10;
 
 /// A TCP socket with the Berkeley calls as they are, blocking unless [`Socket::set_nonblocking`] says otherwise.
 ///
@@ -178,8 +183,24 @@ impl Socket {
     /// # Errors
     /// EAGAIN, EPIPE, ECONNRESET, ENOTCONN and what ended the connection.
     pub fn send(&self, data: &[u8], flags: MsgFlags) -> io::Result<usize> {
-        let mut op = SendOp::new(self.0.id, self.flags(flags));
-        self.block_on(|stack, now| op.poll(stack, now, data))
+        let flags = self.flags(flags);
+        let mut op = SendOp::new(self.0.id, flags);
+        if data.len() < LONG || flags.intersects(MsgFlags::OOB | MsgFlags::DONTWAIT) {
+            return self.block_on(|stack, now| op.poll(stack, now, data));
+        }
+        // Copied without the stack's lock, and into memory that the caches hold.
+        let mut sent = 0;
+        for part in data.chunks(PART) {
+            let mut copy = self.0.host.shard().chunks.copy(part);
+            let before = std::mem::replace(
+                &mut sent,
+                self.block_on(|stack, now| op.poll_bytes(stack, now, &mut copy))?,
+            );
+            if sent - before < part.len() {
+                break;
+            }
+        }
+        Ok(sent)
     }
 
     /// `sendmsg`: several slices as one.
@@ -197,30 +218,8 @@ impl Socket {
     /// # Errors
     /// As [`Socket::send`]. What an error leaves unqueued is lost with it.
     pub fn send_bytes(&self, data: Bytes, flags: MsgFlags) -> io::Result<usize> {
-        let (mut left, total, flags) = (data.clone(), data.len(), self.flags(flags));
-        // Only the waiting (SO_SNDTIMEO, closing under it) is the operation's: it is asked to send what is left.
-        loop {
-            let sent = match self.0.host.with_stack(|stack, now| {
-                stack.send_bytes(now, self.0.id, left.clone(), flags | MsgFlags::DONTWAIT)
-            }) {
-                Ok(sent) => sent,
-                Err(Errno::EAGAIN) if !flags.contains(MsgFlags::DONTWAIT) => {
-                    let mut op = SendOp::new(self.0.id, flags);
-                    let first = &left[..left.len().min(1)];
-                    match self.block_on(|stack, now| op.poll(stack, now, first)) {
-                        Ok(sent) => sent,
-                        Err(_) if left.len() < total => return Ok(total - left.len()),
-                        Err(error) => return Err(error),
-                    }
-                }
-                Err(_) if left.len() < total => return Ok(total - left.len()),
-                Err(error) => return Err(into_io(error)),
-            };
-            left = left.slice(sent..);
-            if left.is_empty() || sent == 0 {
-                return Ok(total - left.len());
-            }
-        }
+        let (mut op, mut data) = (SendOp::new(self.0.id, self.flags(flags)), VecDeque::from([data]));
+        self.block_on(|stack, now| op.poll_bytes(stack, now, &mut data))
     }
 
     /// `recv`.
