@@ -541,3 +541,30 @@ fn gateways_must_be_reachable() {
         Host::builder().device(device).address([10, 0, 0, 1], 24).gateway([10, 0, 0, 9]).build().unwrap();
     assert!(host.with_stack(|stack, _| stack.way([192, 0, 2, 1].into())).is_ok());
 }
+
+#[test]
+fn nothing_is_sent_again_where_nothing_is_lost() {
+    let (a, b) = Host::pair().unwrap();
+    let listener = b.bind("10.0.0.2:80").unwrap();
+    let reader = thread::spawn(move || {
+        let mut got = 0;
+        let (stream, _) = listener.accept().unwrap();
+        let mut out = vec![0; 1 << 18];
+        loop {
+            match (&stream).read(&mut out).unwrap() {
+                0 => return got,
+                n => got += n,
+            }
+        }
+    });
+    let stream = a.connect("10.0.0.2:80").unwrap();
+    let block = vec![7; 1 << 20];
+    for _ in 0..64 {
+        (&stream).write_all(&block).unwrap();
+    }
+    drop(stream);
+    assert_eq!(reader.join().unwrap(), 64 << 20);
+    let stats = a.stats();
+    assert_eq!(stats.tcp_fast_retrans + stats.tcp_timeouts, 0, "{stats:?}");
+    assert!(stats.retrans_segs <= stats.tcp_loss_probes, "{stats:?}");
+}

@@ -58,6 +58,7 @@ fn both_ways(host: &Host, len: usize) {
         drop(server);
         assert!(reader.join().unwrap() == sent, "what we sent is what the kernel read");
         let rate = |took: Duration| len as f64 * 8e-9 / took.as_secs_f64();
+        assert_eq!(host.stats().tcp_fast_retrans + host.stats().tcp_timeouts, 0, "nothing is lost on TUN");
         println!("IPv{}: up {:.1}, down {:.1} Gbit/s", [4, 6][family], rate(up), rate(began.elapsed()));
     }
 }
@@ -161,5 +162,40 @@ fn an_interface_that_is_deleted_is_reported() {
             thread::sleep(Duration::from_millis(5));
         }
         assert!(host.connect((HOST[0], 1)).is_err());
+    });
+}
+
+#[test]
+fn nothing_is_sent_again_where_nothing_is_lost() {
+    in_namespace("nothing_is_sent_again_where_nothing_is_lost", || {
+        let host = host(true);
+        let listener = std::net::TcpListener::bind(SocketAddr::new(HOST[0], 0)).unwrap();
+        let client = host.connect(listener.local_addr().unwrap()).unwrap();
+        let mut server = listener.accept().unwrap().0;
+        // A reader that stops now and then: the window closes, probes and timers have their occasions.
+        let reader = thread::spawn(move || {
+            let (mut out, mut total) = (vec![0; 1 << 20], 0);
+            loop {
+                match server.read(&mut out).unwrap() {
+                    0 => return total,
+                    n => total += n,
+                }
+                if total >> 24 != (total + (1 << 16)) >> 24 {
+                    thread::sleep(Duration::from_millis(3));
+                }
+            }
+        });
+        let block = data(1 << 20);
+        for _ in 0..256 {
+            (&client).write_all(&block).unwrap();
+        }
+        drop(client);
+        assert_eq!(reader.join().unwrap(), 256 << 20);
+        let (stats, device) = (host.stats(), host.devices()[0].stats);
+        assert_eq!(device.tx_dropped, 0);
+        // A probe is legitimate where the kernel delays its acknowledgment for a reader that sleeps.
+        let found_lost = stats.tcp_fast_retrans + stats.tcp_timeouts + stats.tcp_slow_start_retrans;
+        assert_eq!(found_lost, 0, "{stats:?}");
+        assert!(stats.retrans_segs <= stats.tcp_loss_probes, "{stats:?}");
     });
 }

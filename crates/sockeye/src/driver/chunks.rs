@@ -8,7 +8,7 @@ use bytes::Bytes;
 /// Bytes of a chunk.
 const CHUNK: usize = 64 << 10;
 /// Free chunks that are kept.
-const KEPT: usize = 64;
+const KEPT: usize = 128;
 
 /// The free chunks of a host.
 #[derive(Clone, Default)]
