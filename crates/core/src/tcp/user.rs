@@ -264,10 +264,12 @@ impl Connection {
         self.due.output = true;
     }
 
-    /// The TX buffer follows the congestion window unless SO_SNDBUF fixed it: twice what may be in flight.
+    /// The TX buffer follows what may be in flight unless SO_SNDBUF fixed it: twice the lesser of the congestion
+    /// window and the largest window that the peer has offered. More would only lie there and grow cold.
     pub(super) fn grow_send_buffer(&mut self, config: &Config) {
         if self.options.sndbuf.is_none() {
-            let wanted = self.cc.cwnd().saturating_mul(2).max(config.wmem[1]);
+            let in_flight = self.cc.cwnd().min(self.snd.max_wnd);
+            let wanted = in_flight.saturating_mul(2).max(config.wmem[1]);
             self.snd.capacity = self.snd.capacity.max(wanted.min(config.wmem[2]));
         }
     }
