@@ -249,11 +249,13 @@ impl Shard {
     fn write<'a>(&'a self, mut inner: MutexGuard<'a, Inner>) {
         for _ in 0..ROUNDS {
             self.count_drops(&mut inner);
-            let now = self.clock.now();
             let mut batch = std::mem::take(&mut inner.batch);
-            while inner.stack.wants_transmit() && batch.len() < BATCH {
-                let room = BATCH - batch.len();
-                inner.stack.transmit(now, &mut batch, room);
+            if inner.stack.wants_transmit() {
+                let now = self.clock.now();
+                while inner.stack.wants_transmit() && batch.len() < BATCH {
+                    let room = BATCH - batch.len();
+                    inner.stack.transmit(now, &mut batch, room);
+                }
             }
             let woken = inner.collect();
             let is_last = batch.is_empty();
