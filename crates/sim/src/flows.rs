@@ -137,6 +137,7 @@ impl Run {
         // Time is cut so that flows start when they should and queues are looked at even where nothing happens.
         let mut starts: Vec<Instant> = self.flows.iter().map(|f| start + f.starts).collect();
         starts.push(start + self.lasts);
+        starts.retain(|&at| at <= start + self.lasts);
         starts.sort();
         for end in starts {
             if world.run(end, &mut [Box::new(&mut step), Box::new(&mut look)], finished) {
