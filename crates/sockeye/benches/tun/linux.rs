@@ -1,11 +1,4 @@
-//! A host on TUN with the Linux kernel's TCP on the other side, and the kernel with itself beside it.
-//!
-//! `cargo bench -p sockeye --bench tun [-- [GIB] [RUNS] [up|down|rr|crr|veth|trace ...]]`
-//!
-//! It makes a network namespace of its own and, without the permission for one, says so and ends. Each line is one
-//! run: Gbit/s and CPU seconds (user and system, all threads) for a GiB. `peer` is the part of the thread that
-//! uses the kernel's sockets; the rest is ours, and holds the kernel's own receiving, which runs inside of our writes.
-#![cfg(target_os = "linux")]
+//! The benches, and the namespaces that they run in.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
@@ -29,7 +22,7 @@ const CALL: usize = 256 << 10;
 const ROUNDS: u32 = 20_000;
 const CONNECTIONS: u32 = 5_000;
 
-fn main() {
+pub fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     if args.first().is_some_and(|arg| arg == "far") {
         return far_end();
