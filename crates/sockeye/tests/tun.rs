@@ -85,13 +85,21 @@ fn converse(tun: &Tun, ours: IpAddr) {
         options: Options { mss: Some(1_340), window_scale: Some(4), ..Options::default() },
         ..Header::default()
     };
-    send(tun, ours, host, &header, &[], 0, mode);
+    let answer = header;
+    send(tun, ours, host, &answer, &[], 0, mode);
     (header.seq, header.flags, header.options) = (SeqNum(1_001), Flags::ACK, Options::default());
     let (mut got, mut largest) = (0, 0);
     while got < 100_000 {
         let wanted = header.ack;
-        let (packet, _, at, len) =
-            next(tun, &mut pending, "data", |segment, len| segment.seq == wanted && len > 0);
+        let fits = |segment: &Header, len: usize| {
+            (segment.seq == wanted && len > 0) || (segment.flags == Flags::SYN && segment.seq == syn.seq)
+        };
+        let (packet, segment, at, len) = next(tun, &mut pending, "data", fits);
+        if segment.flags == Flags::SYN {
+            // The answer was not taken in, as happens right after the interface got its IPv6 address: once more.
+            send(tun, ours, host, &answer, &[], 0, mode);
+            continue;
+        }
         assert_eq!(packet.gso_size != 0, len > 1_340, "gso_size {} of {len} bytes", packet.gso_size);
         let data = take_payload(packet, at, len);
         assert!(data.slices().iter().all(|slice| slice.iter().all(|&byte| byte == 7)));
