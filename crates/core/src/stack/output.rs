@@ -175,13 +175,13 @@ impl Stack {
         };
         let pressure = memory.is_short(config);
         let mut cx = Cx { now, config, stats, trace, rng, spare, id: id_of(key), pressure };
-        let outgoing = conn.transmit(&mut cx, interface.map_or(0, max_text));
+        let outgoing = conn.transmit_held(&mut cx, interface.map_or(0, max_text));
         if conn.wants_transmit() {
             socket.flags.insert(SocketFlags::TX_QUEUED);
             tx_queue.push_back(key);
         }
         schedule(wheel, now, key.index, conn.next_deadline());
-        let Some(outgoing) = outgoing else {
+        let Some(mut outgoing) = outgoing else {
             if conn.is_probing() {
                 memory.charge(key, socket);
             }
@@ -197,7 +197,7 @@ impl Stack {
             ip_options: socket.options.ip_options.as_deref().unwrap_or(&[]),
             ..IpTemplate::new(tuple.local.ip(), tuple.remote.ip())
         };
-        conn.ident = conn.ident.wrapping_add(segments(outgoing.data.len(), outgoing.gso_size) as u16);
+        conn.ident = conn.ident.wrapping_add(segments(outgoing.text_len(), outgoing.gso_size) as u16);
         if let (Link::Interface(id), Some(interface)) = (link, interface)
             && fits(&template, &outgoing, interface)
         {
@@ -205,11 +205,18 @@ impl Stack {
             let mode = checksum_mode(interface);
             out.push((id, Packet::default()));
             if let Some((_, packet)) = out.last_mut() {
+                let held = usize::from(outgoing.held);
+                if held > 0 {
+                    let (hdr, copy) = (&outgoing.hdr, |to: &mut [u8]| conn.copy_text(outgoing.hdr.seq, to));
+                    tcp::build_short_into(packet, &template, hdr, held, copy, mode);
+                    return true;
+                }
                 tcp::build_into(packet, &template, &outgoing.hdr, outgoing.data, outgoing.gso_size, mode);
             }
             return true;
         }
         let mode = interface.map_or(ChecksumMode::Partial, checksum_mode);
+        conn.fill(&mut outgoing);
         let packet = tcp::build(&template, &outgoing.hdr, outgoing.data, outgoing.gso_size, mode);
         self.put(link, packet, out);
         true
@@ -324,8 +331,8 @@ fn max_text(interface: &Interface) -> u32 {
 
 /// Whether the link takes a segment as it is, without cutting.
 fn fits(ip: &IpTemplate<'_>, out: &Outgoing, interface: &Interface) -> bool {
-    let len = ip.header_len() + out.hdr.wire_len() + out.data.len();
-    let is_super = out.gso_size != 0 && out.data.len() > usize::from(out.gso_size);
+    let len = ip.header_len() + out.hdr.wire_len() + out.text_len();
+    let is_super = out.gso_size != 0 && out.text_len() > usize::from(out.gso_size);
     len <= usize::from(interface.mtu) || (is_super && len as u32 <= interface.gso_max)
 }
 

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::packet::Payload;
-use crate::wire::tcp::{Flags, Header, Options as SegmentOptions, SackBlock, SackList, Timestamps};
+use crate::wire::tcp::{
+    Flags, Header, MAX_INLINE, Options as SegmentOptions, SackBlock, SackList, Timestamps,
+};
 
 impl Connection {
     /// A header with what every segment of this connection has: ports, ACK, window, timestamps, SACK.
@@ -83,6 +85,7 @@ impl Connection {
         Outgoing {
             hdr,
             data,
+            held: 0,
             gso_size,
             tos: self.options.tos & !3,
             ttl: self.options.ttl.unwrap_or(cx.config.default_ttl).max(1),
@@ -94,9 +97,9 @@ impl Connection {
     /// Counts, records and completes a segment on its way out.
     #[inline]
     fn leave(&mut self, cx: &mut Cx<'_>, out: &Outgoing) {
-        let segments = segment::segments(out.data.len(), out.gso_size);
+        let segments = segment::segments(out.text_len(), out.gso_size);
         self.counters.segs_out += segments;
-        let len = out.data.len() as u64;
+        let len = out.text_len() as u64;
         // A tail loss probe may be new data (RFC 8985 7.3).
         let again = out.why.is_retransmission() || (out.why == Why::Tlp && out.hdr.seq.lt(self.snd.nxt));
         if again {
@@ -120,7 +123,7 @@ impl Connection {
         if cx.trace.on() {
             let what = What::Sent {
                 header: out.hdr,
-                len: out.data.len() as u32,
+                len: out.text_len() as u32,
                 gso_size: out.gso_size,
                 why: out.why,
                 state: self.state,
@@ -243,12 +246,30 @@ impl Connection {
         let mut hdr = self.header(cx, seq, flags);
         self.mark_urgent(&mut hdr);
         let ecn = self.mark_ecn(&mut hdr, len, why);
-        let data = if len == 0 { Payload::new() } else { self.snd.text(seq, len as usize) };
+        // What is short is copied behind the headers, without a detour.
+        let short = len as usize <= MAX_INLINE;
+        let data = if short { Payload::new() } else { self.snd.text(seq, len as usize) };
         let gso_size = if len > self.segment_text(&hdr) { self.segment_text(&hdr) as u16 } else { 0 };
         let mut out = self.outgoing(cx, hdr, data, gso_size, why);
         out.tos |= ecn;
+        out.held = if short { len as u8 } else { 0 };
         self.leave(cx, &out);
         out
+    }
+
+    /// Fetches the text of a segment of [`Connection::transmit_held`] by reference.
+    pub(crate) fn fill(&mut self, out: &mut Outgoing) {
+        let held = core::mem::take(&mut out.held);
+        if held > 0 {
+            out.data = self.snd.text(out.hdr.seq, usize::from(held));
+        }
+    }
+
+    /// Copies sent text from `seq` on; SND.UNA has not passed it.
+    #[inline]
+    pub(crate) fn copy_text(&self, seq: SeqNum, out: &mut [u8]) {
+        let copied = self.snd.buf.copy_to(seq.since(self.snd.buf_seq) as usize, out);
+        debug_assert_eq!(copied, out.len());
     }
 
     /// Bytes of text that fit beside the options of this header (MUST-16).

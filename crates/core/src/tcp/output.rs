@@ -14,6 +14,13 @@ impl Connection {
     /// `max_text` is the most bytes of text the link takes in one super-segment; at least one segment is
     /// always allowed.
     pub fn transmit(&mut self, cx: &mut Cx<'_>, max_text: u32) -> Option<Outgoing> {
+        let mut next = self.transmit_held(cx, max_text)?;
+        self.fill(&mut next);
+        Some(next)
+    }
+
+    /// [`Connection::transmit`] that leaves short text where it is.
+    pub(crate) fn transmit_held(&mut self, cx: &mut Cx<'_>, max_text: u32) -> Option<Outgoing> {
         if !self.due.output {
             return None;
         }

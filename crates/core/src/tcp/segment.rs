@@ -151,6 +151,12 @@ pub struct Outgoing {
     pub hdr: Header,
     /// Text.
     pub data: Payload,
+    /// So many bytes of text from SEG.SEQ on still lie in the TX buffer: [`Connection::fill`] fetches them, or
+    /// [`Connection::copy_text`] copies them to where they go.
+    ///
+    /// [`Connection::fill`]: super::Connection::fill
+    /// [`Connection::copy_text`]: super::Connection::copy_text
+    pub(crate) held: u8,
     /// Text bytes of each segment of the wire, 0 if it is one.
     pub gso_size: u16,
     /// Traffic class.
@@ -161,6 +167,13 @@ pub struct Outgoing {
     pub dont_fragment: bool,
     /// Why it is sent.
     pub why: Why,
+}
+
+impl Outgoing {
+    /// Bytes of text.
+    pub fn text_len(&self) -> usize {
+        self.data.len() + usize::from(self.held)
+    }
 }
 
 /// What a connection must know of the way to its peer.

@@ -8,18 +8,21 @@
 //!
 //! What is written is copied once, into chunks; segments refer to it. An octet never changes between
 //! being written and being acknowledged, whatever the segments it is sent in (rfc2525-s2.4-a).
-//! A few octets lie in one small vector, and an empty buffer holds no memory.
+//! A few octets lie in the buffer itself, more in one small vector, and an empty buffer holds no memory.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
 
 use crate::packet::{MAX_SLICES, Payload};
 
 /// Up to this many bytes a buffer is one plain vector, and slices of it are copies.
 const SMALL_MAX: usize = 2048;
+/// Up to this many bytes lie in the buffer itself: the messages of the shortest exchanges.
+const IN_PLACE: usize = 16;
 /// The least and the most bytes of a chunk.
 const CHUNK_MIN: usize = 4 * 1024;
 const CHUNK_MAX: usize = 64 * 1024;
@@ -32,8 +35,8 @@ pub struct TxBuf {
 }
 
 enum Repr {
-    /// The bytes are `data[head..]`. Not more than [`SMALL_MAX`]; empty exactly if `data` holds no memory.
-    Small { data: Vec<u8>, head: u32 },
+    /// The bytes are `data[head..]`. Not more than [`SMALL_MAX`]; empty exactly if `data` is.
+    Small { data: SmallVec<[u8; IN_PLACE]>, head: u32 },
     /// Never empty.
     Large(Box<Large>),
 }
@@ -69,7 +72,7 @@ struct Large {
 impl TxBuf {
     /// An empty buffer; holds no memory.
     pub const fn new() -> Self {
-        TxBuf { repr: Repr::Small { data: Vec::new(), head: 0 } }
+        TxBuf { repr: Repr::Small { data: SmallVec::new_const(), head: 0 } }
     }
 
     /// How many bytes it holds.
@@ -92,7 +95,7 @@ impl TxBuf {
         }
         if let Repr::Small { data: small, head } = &mut self.repr {
             if small.len() + data.len() <= SMALL_MAX {
-                if small.capacity() == 0 {
+                if small.is_empty() && data.len() > IN_PLACE {
                     small.reserve_exact(data.len());
                 }
                 small.extend_from_slice(data);
@@ -158,14 +161,20 @@ impl TxBuf {
 
     /// Drops everything.
     pub fn clear(&mut self) {
-        self.repr = Repr::Small { data: Vec::new(), head: 0 };
+        self.repr = Repr::Small { data: SmallVec::new_const(), head: 0 };
     }
 
-    /// Bytes of heap held. An acknowledged part of the first chunk (less than 64 KiB) does not count, nor what
+    /// Bytes held, on the heap but for the very first. An acknowledged part of the first chunk (less than 64 KiB) does not count, nor what
     /// lies around data that was handed over.
     pub fn memory(&self) -> usize {
         match &self.repr {
-            Repr::Small { data, .. } => data.capacity(),
+            Repr::Small { data, .. } => {
+                if data.spilled() {
+                    data.capacity()
+                } else {
+                    data.len()
+                }
+            }
             Repr::Large(large) => large.memory(),
         }
     }
@@ -173,7 +182,7 @@ impl TxBuf {
     fn large(&mut self) -> &mut Large {
         if let Repr::Small { data, head } = &mut self.repr {
             let head = u64::from(*head);
-            let data = Bytes::from(core::mem::take(data));
+            let data = Bytes::from(core::mem::take(data).into_vec());
             let mut large = Large {
                 front: head,
                 end: data.len() as u64,

@@ -303,6 +303,22 @@ pub fn build_into(
     finish(packet, ip, tcp_at, mode);
 }
 
+/// [`build_into`] of `len` bytes of payload, at most [`MAX_INLINE`], which `copy` writes behind the headers.
+pub(crate) fn build_short_into(
+    packet: &mut Packet,
+    ip: &IpTemplate<'_>,
+    tcp: &Header,
+    len: usize,
+    copy: impl FnOnce(&mut [u8]),
+    mode: ChecksumMode,
+) {
+    // The longest headers have 120 bytes: this much fits behind them.
+    let len = len.min(MAX_INLINE);
+    let tcp_at = emit_headers(&mut packet.head, ip, tcp, len);
+    copy(packet.head.grow(len));
+    finish(packet, ip, tcp_at, mode);
+}
+
 /// Builds a segment whose payload, at most [`MAX_INLINE`] bytes, is copied inline.
 pub fn build_inline(ip: &IpTemplate<'_>, tcp: &Header, payload: &[u8], mode: ChecksumMode) -> Packet {
     let mut packet = Packet::default();

@@ -5,6 +5,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use bytes::{Buf, Bytes};
+use smallvec::SmallVec;
 
 use crate::packet::{MAX_SLICES, Payload};
 
@@ -12,6 +13,9 @@ use crate::packet::{MAX_SLICES, Payload};
 pub(super) const COPY_MAX: usize = 256;
 /// Up to this many bytes a queue of short slices is one plain vector.
 const SMALL_MAX: usize = 2048;
+/// Bytes that lie in the queue itself while they are at most 24.
+type Few = SmallVec<[u8; IN_PLACE]>;
+const IN_PLACE: usize = 24;
 /// The most bytes of a chunk that gathers short slices.
 pub(super) const CHUNK_MAX: usize = 16 * 1024;
 /// The least room of such a chunk behind the first.
@@ -21,8 +25,8 @@ pub(super) const SLICE_OVERHEAD: usize = 64;
 
 /// Contiguous bytes that grow at both ends and are read from the front. An empty queue holds no memory.
 pub(super) enum Queue {
-    /// The bytes are `data[head..]`, at most [`SMALL_MAX`]; empty exactly if `data` holds no memory.
-    Small { data: Vec<u8>, head: u32 },
+    /// The bytes are `data[head..]`, at most [`SMALL_MAX`]; empty exactly if `data` is.
+    Small { data: Few, head: u32 },
     /// One slice, by reference; not empty.
     One(Bytes),
     /// Never empty.
@@ -46,7 +50,7 @@ impl Default for Queue {
 
 impl Queue {
     pub(super) const fn new() -> Self {
-        Queue::Small { data: Vec::new(), head: 0 }
+        Queue::Small { data: SmallVec::new_const(), head: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -60,7 +64,13 @@ impl Queue {
     /// Bytes of heap held, as far as it is known: a slice counts its length and [`SLICE_OVERHEAD`].
     pub(super) fn memory(&self) -> usize {
         match self {
-            Queue::Small { data, .. } => data.capacity(),
+            Queue::Small { data, .. } => {
+                if data.spilled() {
+                    data.capacity()
+                } else {
+                    data.len()
+                }
+            }
             Queue::One(slice) => slice.len() + SLICE_OVERHEAD,
             Queue::Many(many) => {
                 size_of::<Many>() + many.len - many.tail.len()
@@ -85,12 +95,12 @@ impl Queue {
         match self {
             _ if slice.is_empty() => {}
             Queue::Small { data, .. } if slice.len() <= COPY_MAX && data.len() + slice.len() <= SMALL_MAX => {
-                if data.capacity() == 0 {
+                if data.is_empty() && slice.len() > IN_PLACE {
                     data.reserve_exact(slice.len());
                 }
                 data.extend_from_slice(&slice);
             }
-            Queue::Small { data, .. } if data.capacity() == 0 => *self = Queue::One(slice),
+            Queue::Small { data, .. } if data.is_empty() => *self = Queue::One(slice),
             _ => self.many().push(slice),
         }
     }
@@ -101,7 +111,7 @@ impl Queue {
         work(1);
         match self {
             Queue::Small { data, .. } if bytes.len() <= COPY_MAX && data.len() + bytes.len() <= SMALL_MAX => {
-                if data.capacity() == 0 {
+                if data.is_empty() && bytes.len() > IN_PLACE {
                     data.reserve_exact(bytes.len());
                 }
                 data.extend_from_slice(bytes);
@@ -244,7 +254,7 @@ impl Queue {
             Queue::Small { data, head } => {
                 let start = *head as usize;
                 if n == data.len() - start && start == 0 {
-                    Bytes::from(core::mem::take(data))
+                    whole(core::mem::take(data), 0)
                 } else {
                     let slice = Bytes::copy_from_slice(&data[start..start + n]);
                     *head += n as u32;
@@ -283,7 +293,7 @@ impl Queue {
             match core::mem::take(self) {
                 Queue::Small { mut data, head } => {
                     data.drain(..head as usize);
-                    many.tail = data;
+                    many.tail = data.into_vec();
                 }
                 Queue::One(slice) => many.slices.push_back(slice),
                 Queue::Many(_) => unreachable!("excluded above"),
@@ -401,13 +411,13 @@ impl Many {
 }
 
 /// Puts `more` before `data[head..]`; when there is no room there, as much room is made as there are bytes.
-fn prepend(data: &mut Vec<u8>, head: &mut u32, more: &[u8]) {
+fn prepend(data: &mut Few, head: &mut u32, more: &[u8]) {
     let start = *head as usize;
     if start < more.len() {
         let held = &data[start..];
         work(held.len());
         let room = more.len() + held.len();
-        let mut moved = Vec::with_capacity(room + held.len());
+        let mut moved = Few::with_capacity(room + held.len());
         moved.resize(room, 0);
         moved.extend_from_slice(held);
         *data = moved;
@@ -419,9 +429,13 @@ fn prepend(data: &mut Vec<u8>, head: &mut u32, more: &[u8]) {
 }
 
 /// The bytes `data[head..]` as a slice that holds no more than them.
-fn whole(data: Vec<u8>, head: u32) -> Bytes {
+fn whole(data: Few, head: u32) -> Bytes {
     let held = &data[head as usize..];
-    if data.capacity() == held.len() { Bytes::from(data) } else { Bytes::copy_from_slice(held) }
+    if data.spilled() && data.capacity() == held.len() {
+        Bytes::from(data.into_vec())
+    } else {
+        Bytes::copy_from_slice(held)
+    }
 }
 
 /// Copies what `from` holds behind the first `skip` bytes to the front of `out`; returns how much.
