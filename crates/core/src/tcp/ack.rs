@@ -2,7 +2,7 @@
 //! check, 3.8.6.3; RFC 5681 4.2).
 
 use super::recovery::{AckEvent, AckOutcome, CaState, RecoveryConfig, UndoKind};
-use super::rtt::RtoPolicy;
+use super::rtt::{RtoPolicy, micros, micros_between};
 use super::timer::Timer;
 use super::*;
 use crate::wire::tcp::Flags;
@@ -195,10 +195,10 @@ impl Connection {
         let rcv = &mut self.rcv;
         let ack = &mut rcv.ack;
         ack.pending = true;
-        let gap = cx.now.since(ack.last_data);
+        let gap = micros_between(ack.last_data, cx.now);
         if ack.ato == 0 {
             ack.quick = cx.config.quick_acks;
-            ack.ato = cx.config.delack_min.as_micros() as u32;
+            ack.ato = micros(cx.config.delack_min);
         } else {
             adapt_delay(ack, gap, cx.config);
         }
@@ -232,10 +232,9 @@ impl Connection {
 }
 
 /// The delay follows the pace of arrivals between its bounds, as Linux's `tcp_event_data_recv` does.
-fn adapt_delay(ack: &mut rcv::AckSchedule, gap: Duration, config: &Config) {
-    let gap = gap.as_micros().min(u128::from(u32::MAX)) as u32;
-    let min = config.delack_min.as_micros() as u32;
-    let max = config.delack_max.as_micros() as u32;
+fn adapt_delay(ack: &mut rcv::AckSchedule, gap: u32, config: &Config) {
+    let min = micros(config.delack_min);
+    let max = micros(config.delack_max);
     if gap <= min / 2 {
         ack.ato = ack.ato / 2 + min / 2;
     } else if gap < ack.ato {

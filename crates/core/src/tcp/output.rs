@@ -1,6 +1,7 @@
 //! What to send next, and why. The decision is here; `build.rs` makes the segment.
 
 use super::recovery::{CaState, Probe, RecoveryConfig};
+use super::rtt::micros_between;
 use super::timer::Timer;
 use super::*;
 
@@ -264,8 +265,8 @@ impl Connection {
             self.snd.sml = seq + taken;
         }
         // Data in answer to data just received: the exchange is interactive (Linux's ping-pong mode).
-        let since = cx.now.since(self.rcv.ack.last_data).as_micros();
-        if len > 0 && self.rcv.ack.ato > 0 && since < u128::from(self.rcv.ack.ato) {
+        let since = micros_between(self.rcv.ack.last_data, cx.now);
+        if len > 0 && self.rcv.ack.ato > 0 && since < self.rcv.ack.ato {
             self.rcv.ack.pingpong = true;
         }
         let out = self.build_text(cx, seq, len, fin, why);

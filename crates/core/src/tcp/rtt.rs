@@ -18,6 +18,7 @@ pub struct RtoPolicy {
 }
 
 impl From<&Config> for RtoPolicy {
+    #[inline(always)]
     fn from(config: &Config) -> Self {
         RtoPolicy {
             min: config.rto_min,
@@ -170,6 +171,7 @@ impl RttEstimator {
     }
 
     /// The RTO, backed off.
+    #[inline]
     pub fn rto(&self, policy: &RtoPolicy) -> Duration {
         let base = self.rto_without_backoff(policy);
         if self.backoff == 0 {
@@ -179,6 +181,7 @@ impl RttEstimator {
     }
 
     /// The RTO as if nothing had timed out.
+    #[inline]
     pub fn rto_without_backoff(&self, policy: &RtoPolicy) -> Duration {
         let rto = if self.srtt8 == 0 {
             if self.syn_timed_out { policy.initial.max(Duration::from_secs(3)) } else { policy.initial }
@@ -218,6 +221,11 @@ impl RttEstimator {
     /// The least RTT of the last 300 s; `None` before the first sample.
     pub fn min_rtt(&self) -> Option<Duration> {
         (self.min != u32::MAX).then(|| Duration::from_micros(u64::from(self.min)))
+    }
+
+    /// Whether there was a sample.
+    pub(crate) fn has_sample(&self) -> bool {
+        self.srtt8 != 0
     }
 
     /// SRTT in microseconds, 0 before the first sample.

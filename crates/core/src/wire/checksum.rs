@@ -79,10 +79,30 @@ pub fn pseudo_header(src: IpAddr, dst: IpAddr, protocol: u8, len: usize) -> Sum 
 }
 
 /// The sum in native byte order, folded to sixteen bits.
-///
-/// Four sums of 64-bit words, 128 bits wide: chains of add and add-with-carry that do not wait for each other.
 #[inline]
 fn native(bytes: &[u8]) -> u16 {
+    if bytes.len() < 64 { native_short(bytes) } else { native_long(bytes) }
+}
+
+/// Headers: at most fifteen words of 32 bits, whose sum does not overflow.
+#[inline]
+fn native_short(bytes: &[u8]) -> u16 {
+    let mut sum = 0;
+    let mut words = bytes.chunks_exact(4);
+    for word in &mut words {
+        sum += u64::from(u32::from_ne_bytes(word.try_into().expect("chunks of four")));
+    }
+    let rest = match *words.remainder() {
+        [a, b, c] => u32::from_ne_bytes([a, b, c, 0]),
+        [a, b] => u32::from_ne_bytes([a, b, 0, 0]),
+        [a] => u32::from_ne_bytes([a, 0, 0, 0]),
+        _ => 0,
+    };
+    fold(sum + u64::from(rest))
+}
+
+/// Four sums of 64-bit words, 128 bits wide: chains of add and add-with-carry that do not wait for each other.
+fn native_long(bytes: &[u8]) -> u16 {
     let mut sums = [0u128; 4];
     let mut blocks = bytes.chunks_exact(64);
     for block in &mut blocks {

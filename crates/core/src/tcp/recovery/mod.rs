@@ -107,6 +107,7 @@ pub struct RecoveryConfig {
 }
 
 impl From<&Config> for RecoveryConfig {
+    #[inline(always)] // most callers need little of it
     fn from(config: &Config) -> Self {
         let linux = config.profile == Profile::Linux;
         RecoveryConfig {
@@ -647,6 +648,7 @@ impl Flight {
 
     /// When the retransmission timer is due (RFC 6298 5); sooner once the receiver has reneged (RFC 2018 8, Linux's
     /// `tcp_check_sack_reneging`).
+    #[inline]
     pub fn rto_deadline(&self, rtt: &RttEstimator, policy: &RtoPolicy) -> Instant {
         (self.rto_base + rtt.rto(policy)).min(self.renege_at)
     }

@@ -220,6 +220,7 @@ impl Flight {
     }
 
     /// When the probe is due (RFC 8985 7.2), if one may be armed; `rto_deadline` bounds it.
+    #[inline]
     pub fn tlp_deadline(
         &self,
         rtt: &RttEstimator,
@@ -233,10 +234,11 @@ impl Flight {
         if !cfg.tlp || !self.sack_enabled || self.board.is_empty() || p.is(TLP_OUT) || !quiet {
             return Instant::NEVER;
         }
-        let pto = match rtt.srtt() {
-            None => cfg.rto.initial,
-            Some(srtt) if self.board.out.segs == 1 => srtt * 2 + cfg.max_ack_delay,
-            Some(srtt) => srtt * 2 + cfg.tlp_slack,
+        let slack = if self.board.out.segs == 1 { cfg.max_ack_delay } else { cfg.tlp_slack };
+        let pto = if rtt.has_sample() {
+            Duration::from_micros(2 * u64::from(rtt.srtt_us().max(1))) + slack
+        } else {
+            cfg.rto.initial
         };
         (self.tlp_base + pto).min(rto_deadline)
     }
