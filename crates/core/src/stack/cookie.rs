@@ -1,7 +1,11 @@
 //! SYN cookies: a SYN queue of no length (RFC 4987 3.6).
 //!
-//! The ISN that answers a SYN holds, under two keyed hashes of the tuple, a count of 64-second periods
-//! (8 bits) and a class of MSS; the completing ACK brings it back. Window scale, SACK and ECN come back in
+//! ```text
+//!   28 bits: keyed hash of tuple, IRS, period and the low bits  |  period mod 2  |  3 bits: class of MSS
+//! ```
+//! The ISN that answers a SYN is such a number, its low bits masked by another keyed hash; the completing ACK brings
+//! it back. Every bit is under the hash, and the IRS as well: a late ACK of the connection that was (one or two
+//! sequence numbers on at each end) is no cookie, else it would open a connection that nobody uses. Window scale, SACK and ECN come back in
 //! the low six bits of the timestamp, if the peer uses timestamps; else they are not agreed.
 
 use siphasher::sip::SipHasher24;
@@ -25,10 +29,10 @@ const TS_ECN: u32 = 1 << 5;
 
 /// Seconds of one period; a cookie is good in the one it was made in and in the next.
 const PERIOD: u64 = 64;
-/// Periods for which a cookie is good.
-const PERIODS: u32 = 2;
-const COUNT_SHIFT: u32 = 24;
-const LOW: u32 = (1 << COUNT_SHIFT) - 1;
+/// The bits beside the hash: the class of MSS, and whether the period is odd.
+const CLASS_MASK: u32 = 7;
+const ODD_SHIFT: u32 = 3;
+const LOW: u32 = 0xf;
 
 /// The options that a timestamp carries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -70,51 +74,47 @@ impl CookieOptions {
 
 /// The maker and checker of cookies.
 pub(crate) struct Cookies {
-    base: SipHasher24,
-    class: SipHasher24,
+    proof: SipHasher24,
+    mask: SipHasher24,
 }
 
 impl Cookies {
     /// Under fresh keys.
     pub(crate) fn new(rng: &mut Rng) -> Self {
-        Cookies { base: SipHasher24::new_with_key(&rng.key()), class: SipHasher24::new_with_key(&rng.key()) }
+        Cookies { proof: SipHasher24::new_with_key(&rng.key()), mask: SipHasher24::new_with_key(&rng.key()) }
     }
 
     /// The ISS that answers the SYN of `tuple` with sequence number `irs` and MSS option `mss`.
     pub(crate) fn make(&self, now: Instant, tuple: &Tuple, irs: SeqNum, mss: u16) -> SeqNum {
-        let count = period(now);
-        let table = table(tuple);
+        let period = period(now);
         // The greatest class that is not above the peer's MSS; the least if there is none.
-        let class = table.iter().rposition(|&m| m <= mss).unwrap_or(0) as u32;
-        let secret = self.hash(&self.class, tuple, count).wrapping_add(class) & LOW;
-        SeqNum(
-            self.hash(&self.base, tuple, 0)
-                .wrapping_add(irs.0)
-                .wrapping_add(count << COUNT_SHIFT)
-                .wrapping_add(secret),
-        )
+        let class = table(tuple).iter().rposition(|&m| m <= mss).unwrap_or(0) as u32;
+        SeqNum(self.cookie(tuple, irs, period, (period & 1) << ODD_SHIFT | class))
     }
 
-    /// The MSS class that the cookie `iss` stands for, if it is one and still good.
+    /// The MSS class that the cookie `iss` stands for, if it is one and of this period or the one before.
     pub(crate) fn check(&self, now: Instant, tuple: &Tuple, irs: SeqNum, iss: SeqNum) -> Option<u16> {
-        let rest = iss.0.wrapping_sub(self.hash(&self.base, tuple, 0)).wrapping_sub(irs.0);
-        let count = period(now);
-        let age = count.wrapping_sub(rest >> COUNT_SHIFT) & (u32::MAX >> COUNT_SHIFT);
-        if age >= PERIODS {
-            return None;
-        }
-        let class = rest.wrapping_sub(self.hash(&self.class, tuple, count.wrapping_sub(age))) & LOW;
-        table(tuple).get(class as usize).copied()
+        let low = (iss.0 ^ hash(&self.mask, tuple, irs, 0)) & LOW;
+        let now = period(now);
+        let period = now.wrapping_sub((now ^ low >> ODD_SHIFT) & 1);
+        let is_right = self.cookie(tuple, irs, period, low) == iss.0;
+        is_right.then(|| table(tuple)[(low & CLASS_MASK) as usize])
     }
 
-    fn hash(&self, hasher: &SipHasher24, tuple: &Tuple, count: u32) -> u32 {
-        let key = Key::new(tuple);
-        let mut bytes = [0; 40];
-        let len = key.as_bytes().len();
-        bytes[..len].copy_from_slice(key.as_bytes());
-        bytes[len..len + 4].copy_from_slice(&count.to_be_bytes());
-        hasher.hash(&bytes[..len + 4]) as u32
+    fn cookie(&self, tuple: &Tuple, irs: SeqNum, period: u32, low: u32) -> u32 {
+        let proof = hash(&self.proof, tuple, irs, u64::from(period) << 32 | u64::from(low)) & !LOW;
+        proof | (low ^ hash(&self.mask, tuple, irs, 0)) & LOW
     }
+}
+
+fn hash(hasher: &SipHasher24, tuple: &Tuple, irs: SeqNum, more: u64) -> u32 {
+    let key = Key::new(tuple);
+    let mut bytes = [0; 48];
+    let len = key.as_bytes().len();
+    bytes[..len].copy_from_slice(key.as_bytes());
+    bytes[len..len + 4].copy_from_slice(&irs.0.to_be_bytes());
+    bytes[len + 4..len + 12].copy_from_slice(&more.to_be_bytes());
+    hasher.hash(&bytes[..len + 12]) as u32
 }
 
 impl core::fmt::Debug for Cookies {

@@ -116,9 +116,8 @@ impl Stack {
             if self.config.syncookies != SynCookies::Off {
                 // What is evicted can still come back.
                 half.iss = self.cookies.make(now, &tuple, half.irs, half.peer_mss);
-                self.note_cookie(now, listener);
             }
-            self.make_room(arrival.hash);
+            self.make_room(now, arrival.hash);
         }
         self.insert_half_open(now, listener, &half, &arrival);
         let extra = Extra { stamp: None, fast_open };
@@ -179,12 +178,16 @@ impl Stack {
         })
     }
 
-    /// FreeBSD's syncache: a full bucket gives up its oldest entry, a full cache the oldest near by.
-    fn make_room(&mut self, hash: u64) {
+    /// FreeBSD's syncache: a full bucket gives up its oldest entry, a full cache the oldest near by. Only since
+    /// then can a late ACK be the answer to a cookie; before, it is no more than late.
+    fn make_room(&mut self, now: Instant, hash: u64) {
         let full = self.half_open.len() >= self.config.syncache_limit as usize;
         if full || self.half_open.bucket_len(hash) >= BUCKET_LIMIT {
             if let Some(oldest) = self.half_open.oldest(hash) {
                 self.stats.tcp_req_q_full_drop += 1;
+                if let Some(listener) = self.half_open.get(oldest).map(|entry| entry.listener) {
+                    self.note_cookie(now, listener);
+                }
                 self.drop_half_open(oldest);
             }
         }
