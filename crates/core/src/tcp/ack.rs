@@ -129,9 +129,13 @@ impl Connection {
         self.record(cx, what);
     }
 
-    /// SND.WND := SEG.WND if SND.WL1 < SEG.SEQ, or SND.WL1 = SEG.SEQ and SND.WL2 =< SEG.ACK.
+    /// SND.WND := SEG.WND if SND.WL1 < SEG.SEQ, or SND.WL1 = SEG.SEQ and SND.WL2 =< SEG.ACK; and of a
+    /// segment that acknowledges more than any before, whatever its number: it was sent after them all. (A
+    /// window of before, counted from the SND.UNA of now, would reach beyond all that was ever announced;
+    /// Linux's `tcp_may_update_window`.)
     pub(super) fn update_window(&mut self, seq: SeqNum, ack: SeqNum, window: u32) -> bool {
-        let fresh = self.snd.wl1.lt(seq) || (self.snd.wl1 == seq && self.snd.wl2.le(ack));
+        let newest = ack.gt(self.snd.una);
+        let fresh = newest || self.snd.wl1.lt(seq) || (self.snd.wl1 == seq && self.snd.wl2.le(ack));
         if !fresh || ack.lt(self.snd.una) {
             return false;
         }

@@ -226,6 +226,20 @@ fn older_ack_does_not_overwrite_the_window() {
     assert_eq!(h.info().snd_wnd, 6_000, "WL1 > SEG.SEQ");
 }
 
+/// The peer sends old data again, and with it the acknowledgment of all of ours: its window is the newest.
+/// Shows: rfc9293-s3.10.7.4-g
+#[test]
+fn nothing_is_sent_beyond_the_edge_that_a_retransmission_announces() {
+    let mut h = Host::established(plain(), Options::default());
+    h.send_segments(2);
+    h.send(Seg::new(ACK, 5_002, 1_001 + MSS).win(3_000));
+    h.send(Seg::new(ACK, 5_001, 1_001 + 2 * MSS).win(2_000).len(1));
+    h.write(&pattern(10_000));
+    let out = h.recv_all();
+    let end = out.iter().map(|o| o.hdr.seq.0 + o.data.len() as u32).max();
+    assert!(end.is_some_and(|end| end > 1_001 + 2 * MSS && end <= 1_001 + 2 * MSS + 2_000), "{end:?}");
+}
+
 /// Shows: rfc9293-SHLD-27, rfc9293-SHLD-28, rfc9293-MUST-61
 #[test]
 fn small_writes_leave_as_full_segments() {
