@@ -175,8 +175,9 @@ impl Connection {
         let Some(flight) = &self.flight else { return };
         self.persisting = false;
         let rules = RecoveryConfig::from(cx.config);
-        let rto = flight.rto_deadline(&self.rtt, &rules.rto);
-        let probe = flight.tlp_deadline(&self.rtt, &self.persist, &rules, rto);
+        // A shorter RTO than before may be over already: then it is due now (Linux's `tcp_rearm_rto`).
+        let rto = flight.rto_deadline(&self.rtt, &rules.rto).max(cx.now);
+        let probe = flight.tlp_deadline(&self.rtt, &self.persist, &rules, rto).max(cx.now);
         self.timers.set(Timer::Retransmit, rto);
         self.timers.set(Timer::LossProbe, flight.reo_deadline().min(probe));
     }

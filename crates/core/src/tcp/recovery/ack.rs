@@ -110,7 +110,7 @@ impl Flight {
         }
         let mut rate = self.take_rate(now, s.latest.as_ref(), rtt, p);
         s.out.progress = s.advanced || s.sacked_new;
-        self.process_tlp(a, &mut s, cc, p);
+        self.process_tlp(now, a, &mut s, cc, p);
         if !self.is_quiet(&s, a) {
             self.alert(now, a, &mut s, rtt, cc, p, cfg);
         }

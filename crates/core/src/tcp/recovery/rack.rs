@@ -267,6 +267,7 @@ impl Flight {
     /// RFC 8985 7.4: what an ACK says of the probe.
     pub(super) fn process_tlp(
         &mut self,
+        now: Instant,
         a: &AckEvent<'_>,
         s: &mut Step,
         cc: &mut Congestion,
@@ -289,6 +290,9 @@ impl Flight {
             }
         } else if s.dup_acks > 0 {
             p.put(TLP_OUT, false); // a bare duplicate ACK: both copies arrived
+        }
+        if !p.is(TLP_OUT) {
+            self.tlp_base = now; // what was sent meanwhile may be probed, counted from here
         }
     }
 }

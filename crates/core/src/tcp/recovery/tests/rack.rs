@@ -120,6 +120,24 @@ fn without_sack_there_is_neither_rack_nor_probe() {
     assert!(s.flight.tlp_deadline(&s.rtt, &s.p, &s.cfg, Instant::NEVER).is_never());
 }
 
+/// What was sent while a probe was outstanding is probed a whole probe timeout after that is over, not at once.
+/// Shows: rfc8985-s7.2-a, rfc8985-s7.3-a
+#[test]
+fn the_end_of_a_probe_starts_the_next_timeout() {
+    let mut s = Sender::reno(10);
+    s.send(1);
+    s.wait(500);
+    assert!(s.flight.on_tlp(s.now, false, &mut s.p).is_some());
+    let _ = s.ack(1, &[]); // the first copy or the second: nobody knows yet
+    s.send(1);
+    assert!(s.flight.tlp_deadline(&s.rtt, &s.p, &s.cfg, Instant::NEVER).is_never(), "one probe at a time");
+    s.wait(3_000);
+    let out = s.ack(1, &[(0, 1)]);
+    assert!(out.dsack);
+    let next = s.flight.tlp_deadline(&s.rtt, &s.p, &s.cfg, Instant::NEVER);
+    assert!(next > s.now && !next.is_never(), "{next} at {}", s.now);
+}
+
 /// Shows: rfc8985-s7.2-a
 #[test]
 fn probe_timeout_is_two_round_trips() {
