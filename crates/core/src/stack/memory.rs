@@ -13,7 +13,7 @@ const VICTIMS: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     /// Bytes in the buffers of all connections.
-    used: u64,
+    pub used: u64,
     /// Connections that came to probe a zero window, oldest first; some may have left that state.
     probing: VecDeque<Key>,
 }

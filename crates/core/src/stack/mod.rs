@@ -5,6 +5,7 @@
 //! same with one connection and with a million: a keyed hash finds the connection, `Stack::settle` puts
 //! its timer and its turn to send in order, nothing is walked.
 
+mod check;
 mod cookie;
 mod demux;
 mod fastopen;

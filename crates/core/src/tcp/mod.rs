@@ -6,6 +6,7 @@
 
 mod ack;
 mod build;
+mod check;
 pub mod congestion;
 pub mod ecn;
 pub mod fastopen;

@@ -423,7 +423,6 @@ impl Board {
     }
 
     /// Recounts everything: what the sums must be.
-    #[cfg(test)]
     pub fn recount(&self) -> [Count; 4] {
         let mut sums = [Count::default(); 4];
         for r in &self.runs {

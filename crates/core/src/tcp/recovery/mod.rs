@@ -677,7 +677,6 @@ impl Flight {
     }
 
     /// The sums are what the runs say; for tests and the simulator's invariants.
-    #[cfg(test)]
     pub(crate) fn is_consistent(&self) -> bool {
         let b = &self.board;
         b.recount() == [b.out, b.sacked, b.lost, b.retrans]
