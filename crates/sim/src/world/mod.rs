@@ -118,6 +118,7 @@ pub struct World {
     at_once: u32,
     checker: Option<Box<Checker>>,
     violation: Option<Violation>,
+    log: Option<Vec<String>>,
 }
 
 impl World {
@@ -137,6 +138,7 @@ impl World {
             at_once: 0,
             checker: None,
             violation: None,
+            log: None,
         }
     }
 
@@ -171,6 +173,16 @@ impl World {
     /// The first violation of an invariant.
     pub fn violation(&self) -> Option<&Violation> {
         self.violation.as_ref()
+    }
+
+    /// From now on every packet that a host sends or receives is noted as a line of text.
+    pub fn log_packets(&mut self) {
+        self.log.get_or_insert_default();
+    }
+
+    /// The lines noted since the last time.
+    pub fn take_log(&mut self) -> Vec<String> {
+        self.log.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// All hosts.
@@ -433,7 +445,8 @@ impl World {
     /// The routes of a host that go through a gateway.
     fn gateways_of(&self, host: HostId) -> Vec<Route> {
         let Kind::Host(stack) = &self.nodes[host.0].kind else { return Vec::new() };
-        let elsewhere: [IpAddr; 2] = [[198, 51, 100, 1].into(), [0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1].into()];
+        let elsewhere: [IpAddr; 2] =
+            [[198, 51, 100, 1].into(), [0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1].into()];
         let ways = elsewhere.into_iter().filter_map(|to| Some((to, stack.way(to).ok()?)));
         ways.filter_map(|(to, way)| {
             let any: IpAddr = if to.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
@@ -486,6 +499,9 @@ impl World {
                     if let Some(checker) = &mut self.checker {
                         checker.received(HostId(to.0), &packet);
                     }
+                    if let Some(log) = &mut self.log {
+                        log.push(crate::check::line(self.now, HostId(to.0), "gets", &packet));
+                    }
                     stack.receive(self.now, at, packet);
                     self.touch(to.0);
                 }
@@ -519,9 +535,11 @@ impl World {
 
     fn transmit(&mut self, node: usize) {
         let mut out = std::mem::take(&mut self.out);
-        loop {
-            let Kind::Host(stack) = &mut self.nodes[node].kind else { break };
+        while let Kind::Host(stack) = &mut self.nodes[node].kind {
             let work = stack.transmit(self.now, &mut out, 64);
+            if let Some(log) = &mut self.log {
+                log.extend(out.iter().map(|(_, p)| crate::check::line(self.now, HostId(node), "sends", p)));
+            }
             if let Some(checker) = &mut self.checker {
                 for (_, packet) in &out {
                     if let Err(violation) = checker.sent(self.now, HostId(node), packet) {
