@@ -101,6 +101,42 @@ pub enum Ecn {
     /// Accepted when the peer asks (2).
     #[default]
     Accept,
+    /// Accurate ECN (RFC 9768) asked for and accepted, and RFC 3168's where the peer has no more (3).
+    Accurate,
+    /// RFC 3168's asked for; accurate ECN accepted (4).
+    RequestAcceptAccurate,
+    /// Nothing asked for; accurate ECN accepted (5).
+    AcceptAccurate,
+}
+
+impl Ecn {
+    /// The setting of `tcp_ecn`'s number.
+    pub const fn from_number(number: u8) -> Option<Ecn> {
+        Some(match number {
+            0 => Ecn::Off,
+            1 => Ecn::Request,
+            2 => Ecn::Accept,
+            3 => Ecn::Accurate,
+            4 => Ecn::RequestAcceptAccurate,
+            5 => Ecn::AcceptAccurate,
+            _ => return None,
+        })
+    }
+
+    /// Whether SYNs ask for RFC 3168's ECN.
+    pub const fn asks(self) -> bool {
+        matches!(self, Ecn::Request | Ecn::RequestAcceptAccurate)
+    }
+
+    /// Whether SYNs ask for accurate ECN.
+    pub const fn asks_accurate(self) -> bool {
+        matches!(self, Ecn::Accurate)
+    }
+
+    /// Whether accurate ECN is accepted.
+    pub const fn accepts_accurate(self) -> bool {
+        matches!(self, Ecn::Accurate | Ecn::RequestAcceptAccurate | Ecn::AcceptAccurate)
+    }
 }
 
 bitflags::bitflags! {
@@ -134,6 +170,18 @@ impl core::fmt::Debug for FastOpenKeys {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("FastOpenKeys")
     }
+}
+
+/// Path MTU discovery without ICMP (`tcp_mtu_probing`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum MtuProbing {
+    /// Never (0).
+    Off,
+    /// Once full segments seem to vanish (1).
+    #[default]
+    BlackHole,
+    /// From the beginning (2).
+    Always,
 }
 
 /// The settings of a stack. Durations and sizes say their units; the Linux name stands beside each.
@@ -274,6 +322,16 @@ pub struct Config {
     pub min_pmtu: u16,
     /// How long a lowered path MTU is believed (`mtu_expires`).
     pub mtu_expires: Duration,
+    /// Probing for the path MTU (`tcp_mtu_probing`; Linux's default is 0).
+    pub mtu_probing: MtuProbing,
+    /// The MSS that probing starts from, bytes (`tcp_base_mss`).
+    pub base_mss: u16,
+    /// The least MSS that time-outs bring probing to, bytes (`tcp_mtu_probe_floor`).
+    pub mtu_probe_floor: u16,
+    /// Probing stops when the range is narrower than this, bytes (`tcp_probe_threshold`).
+    pub probe_threshold: u16,
+    /// Probing starts again after this (`tcp_probe_interval`).
+    pub probe_interval: Duration,
     /// Understand IPv4 source routes (`accept_source_route`).
     pub accept_source_route: bool,
 
@@ -369,6 +427,11 @@ impl Config {
             pmtu_discovery: true,
             min_pmtu: 552,
             mtu_expires: Duration::from_secs(600),
+            mtu_probing: MtuProbing::BlackHole,
+            base_mss: 1_024,
+            mtu_probe_floor: 48,
+            probe_threshold: 8,
+            probe_interval: Duration::from_secs(600),
             accept_source_route: false,
             local_port_range: 32_768..=60_999,
             local_reserved_ports: Vec::new(),

@@ -197,6 +197,10 @@ counters! {
         tcp_bad_options = "TCPBadOptions",
         /// Path MTUs lowered by ICMP.
         tcp_mtu_lowered = "TCPMTULowered",
+        /// Probes of the path MTU that were lost.
+        tcp_mtup_fail = "TCPMTUPFail",
+        /// Probes of the path MTU that arrived.
+        tcp_mtup_success = "TCPMTUPSuccess",
         /// ICMP errors refused by RFC 5927's checks.
         tcp_icmp_out_of_window = "OutOfWindowIcmps",
         /// RSTs not sent because of the rate limit.

@@ -81,6 +81,9 @@ impl Stack {
             return;
         };
         let server = conn.tuple().remote.ip();
+        if conn.asked_in_vain() {
+            self.hosts.note_shy(now, server);
+        }
         if let Some(result) = conn.take_fast_open()
             && self.hosts.learn(now, server, &result)
         {

@@ -1,4 +1,5 @@
-//! What is remembered of hosts between connections (Linux's `tcp_metrics`): Fast Open cookies and failures.
+//! What is remembered of hosts between connections (Linux's `tcp_metrics`): Fast Open cookies, and what
+//! got no answer.
 
 use alloc::collections::VecDeque;
 use core::net::IpAddr;
@@ -17,6 +18,8 @@ const MAX_HOSTS: usize = 4_096;
 const LOSSES: u8 = 2;
 /// For this long, doubled by each loss.
 const PENALTY: Duration = Duration::from_secs(60);
+/// How long accurate ECN is not asked for after that was in vain.
+const SHY: Duration = Duration::from_secs(600);
 /// Doublings of the penalty at most (about 17 hours).
 const MAX_DOUBLINGS: u8 = 10;
 
@@ -27,6 +30,8 @@ struct Host {
     /// SYNs with data lost in a row.
     losses: u8,
     lost_at: Instant,
+    /// When asking for accurate ECN was in vain (RFC 9768 3.1.4).
+    shy_since: Option<Instant>,
 }
 
 /// The table.
@@ -76,6 +81,17 @@ impl Hosts {
         host.losses = if result.lost { host.losses.saturating_add(1) } else { 0 };
         host.lost_at = now;
         host.losses >= LOSSES
+    }
+
+    /// Asking for accurate ECN got no answer, or not: remembered for a time.
+    pub(crate) fn note_shy(&mut self, now: Instant, address: IpAddr) {
+        self.host(address).shy_since = Some(now);
+    }
+
+    /// Whether that was so lately.
+    pub(crate) fn is_shy(&self, now: Instant, address: IpAddr) -> bool {
+        let since = self.entries.get(&address).and_then(|host| host.shy_since);
+        since.is_some_and(|since| now.since(since) < SHY)
     }
 
     fn host(&mut self, address: IpAddr) -> &mut Host {

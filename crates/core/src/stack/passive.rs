@@ -4,6 +4,7 @@
 use super::*;
 use crate::config::{AcceptFilter, Profile, SynCookies};
 use crate::packet::Payload;
+use crate::tcp::accecn::{Request, reflection};
 use crate::tcp::ecn::is_requested;
 use crate::tcp::open::{announced_mss, choose_window_scale, default_mss, initial_capacity, initial_window};
 use crate::tcp::{HalfOpen, Segment, Why};
@@ -160,6 +161,7 @@ impl Stack {
         }
         let advmss = announced_mss(way.path.mtu, ipv6, options.maxseg);
         let scales = hdr.options.window_scale.filter(|_| self.config.window_scaling);
+        let accurate = self.config.ecn.accepts_accurate() && Request::of(hdr.flags) == Request::Accurate;
         Some(HalfOpen {
             tuple,
             irs: hdr.seq,
@@ -169,7 +171,9 @@ impl Stack {
             peer_mss: hdr.options.mss.filter(|&mss| mss > 0).unwrap_or(default_mss(ipv6)),
             window_scale: scales.map(|theirs| (theirs.min(14), choose_window_scale(&self.config, options))),
             sack: hdr.options.sack_permitted && self.config.sack,
-            ecn: self.config.ecn != crate::config::Ecn::Off && is_requested(hdr.flags),
+            ecn: accurate || (self.config.ecn != crate::config::Ecn::Off && is_requested(hdr.flags)),
+            accurate,
+            not_ect: false,
             ts_recent: hdr.options.timestamps.filter(|_| self.config.timestamps).map(|ts| ts.val),
             ts_offset: self.secrets.ts_offset(&tuple),
             retransmits: 0,
@@ -194,6 +198,9 @@ impl Stack {
     }
 
     fn send_cookie(&mut self, now: Instant, listener: Key, half: &mut HalfOpen) {
+        // A cookie has no place for accurate ECN.
+        half.ecn &= !half.accurate;
+        half.accurate = false;
         half.iss = self.cookies.make(now, &half.tuple, half.irs, half.peer_mss);
         let kept = CookieOptions {
             window_scale: half.window_scale.map(|(theirs, _)| theirs),
@@ -231,10 +238,15 @@ impl Stack {
         let options = Arc::clone(options);
         let tuple = half.tuple;
         let Ok(way) = self.routes.way(&self.config, tuple.remote.ip()) else { return };
+        let ecn = match (half.ecn, half.accurate) {
+            (true, true) => reflection(half.tos),
+            (true, false) => Flags::ECE,
+            (false, _) => Flags::empty(),
+        };
         let mut hdr = Header {
             seq: half.iss,
             ack: half.irs + 1,
-            flags: Flags::SYN | Flags::ACK | if half.ecn { Flags::ECE } else { Flags::empty() },
+            flags: Flags::SYN | Flags::ACK | ecn,
             window: half.our_window,
             ..Header::default()
         };
@@ -287,6 +299,8 @@ impl Stack {
                 .map(|theirs| (theirs, ours)),
             sack: kept.sack && self.config.sack,
             ecn: kept.ecn && self.config.ecn != crate::config::Ecn::Off,
+            accurate: false,
+            not_ect: false,
             ts_recent: echoed.map(|ts| ts.val),
             ts_offset,
             retransmits: 0,
@@ -364,6 +378,16 @@ impl Stack {
     fn on_duplicate_syn(&mut self, now: Instant, index: u32, hdr: &Header) {
         let config = &self.config;
         let Some(entry) = self.half_open.get_mut(index) else { return };
+        // RFC 9768 3.1.5: the two kinds of request do not mix; none at all means no marks from us.
+        let (ecn, accurate) = (entry.flags.contains(SynFlags::ECN), entry.flags.contains(SynFlags::ACCURATE));
+        match Request::of(hdr.flags) {
+            Request::None if accurate => entry.flags.insert(SynFlags::NOT_ECT),
+            Request::Classic if accurate => return self.reset_half_open(now, index, hdr),
+            Request::Accurate if ecn && !accurate && config.ecn.accepts_accurate() => {
+                return self.reset_half_open(now, index, hdr);
+            }
+            _ => {}
+        }
         if let (Some(recent), Some(ts)) = (entry.ts_recent(), hdr.options.timestamps) {
             if timewait::older(recent, ts.val) {
                 entry.set_ts_recent(ts.val);
@@ -375,6 +399,15 @@ impl Stack {
         }
         self.resend_syn_ack(now, index);
         self.half_open.rearm(now, index, self.config.rto_initial, self.config.rto_max);
+    }
+
+    /// A handshake that contradicts itself ends.
+    fn reset_half_open(&mut self, now: Instant, index: u32, hdr: &Header) {
+        let Some(entry) = self.half_open.get(index) else { return };
+        let tuple = entry.tuple();
+        self.stats.attempt_fails += 1;
+        self.drop_half_open(index);
+        self.reset(now, &tuple, hdr, 1);
     }
 
     fn resend_syn_ack(&mut self, now: Instant, index: u32) {
@@ -401,6 +434,9 @@ impl Stack {
             window: half.our_window >> scale,
             ..Header::default()
         };
+        if half.accurate {
+            hdr.flags |= Flags::AE | Flags::ECE; // r.cep is 5
+        }
         hdr.options.timestamps = half.ts_recent.map(|ecr| timestamps(now, half.ts_offset, ecr));
         self.push_control(Control::segment(half.tuple, hdr, Why::ChallengeAck));
     }

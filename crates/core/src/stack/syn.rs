@@ -64,6 +64,10 @@ bitflags::bitflags! {
         const ACKED = 8;
         /// ECN was agreed.
         const ECN = 16;
+        /// Accurate ECN was.
+        const ACCURATE = 32;
+        /// No marks are to be sent.
+        const NOT_ECT = 64;
     }
 }
 
@@ -74,6 +78,8 @@ impl SynEntry {
         flags.set(SynFlags::WINDOW_SCALE, half.window_scale.is_some());
         flags.set(SynFlags::SACK, half.sack);
         flags.set(SynFlags::ECN, half.ecn);
+        flags.set(SynFlags::ACCURATE, half.accurate);
+        flags.set(SynFlags::NOT_ECT, half.not_ect);
         flags.set(SynFlags::TIMESTAMPS, half.ts_recent.is_some());
         let (their_scale, our_scale) = half.window_scale.unwrap_or((0, 0));
         SynEntry {
@@ -115,6 +121,8 @@ impl SynEntry {
                 .then_some((self.their_scale, self.our_scale)),
             sack: self.flags.contains(SynFlags::SACK),
             ecn: self.flags.contains(SynFlags::ECN),
+            accurate: self.flags.contains(SynFlags::ACCURATE),
+            not_ect: self.flags.contains(SynFlags::NOT_ECT),
             ts_recent: self.flags.contains(SynFlags::TIMESTAMPS).then_some(self.ts_recent),
             ts_offset: self.ts_offset,
             retransmits: self.retransmits,

@@ -39,6 +39,9 @@ impl Connection {
             self.counters.bytes_acked += u64::from(bytes);
             self.retries = 0;
             self.trouble_since = Instant::NEVER;
+            if self.search.is_some() {
+                self.hear_mtu_probe(cx);
+            }
             self.doubted_pmtu = 0; // things move: the report was not true, or comes again (RFC 5927 7.2)
             self.soft_error = None;
         }
@@ -65,6 +68,7 @@ impl Connection {
         };
         let hdr_flags = seg.hdr.flags;
         let new_data_ready = self.snd.unsent() > 0 && self.snd.usable() > 0;
+        let marked = self.hear_marks(seg);
         let Some(flight) = &mut self.flight else { return };
         let event = AckEvent {
             ack,
@@ -75,7 +79,7 @@ impl Connection {
             ts_echo,
             duplicate,
             segs: seg.segments().clamp(1, 65_535) as u16,
-            ece: self.ecn.agreed && hdr_flags.contains(Flags::ECE),
+            ece: marked > 0 || (self.ecn.agreed && hdr_flags.contains(Flags::ECE)),
             new_data_ready,
         };
         let rules = RecoveryConfig::from(cx.config);
@@ -88,6 +92,11 @@ impl Connection {
         if outcome.acked > 0 {
             // What was acknowledged got through in segments of the size in use.
             self.proven_mss = self.proven_mss.max(outcome.acked.min(u32::from(self.mss)) as u16);
+        }
+        if outcome.mtu_probe_lost {
+            self.mtu_probe_failed(cx);
+        } else if outcome.newly_lost > 0 && self.search.is_some() {
+            self.mtu_probe_is_void(cx);
         }
         if outcome.dsack {
             cx.stats.tcp_dsack_recv += 1;

@@ -138,7 +138,8 @@ impl Connection {
     /// <SEQ=ISS><CTL=SYN>, or SYN,ACK in a simultaneous open.
     pub(super) fn build_syn(&mut self, cx: &mut Cx<'_>) -> Outgoing {
         let answering = self.state == State::SynReceived;
-        let flags = if answering { Flags::SYN | Flags::ACK } else { Flags::SYN | self.ecn_of_syn(cx.config) };
+        let ecn = if answering { self.ecn_of_syn_ack() } else { self.ecn_of_syn(cx.config) };
+        let flags = if answering { Flags::SYN | Flags::ACK } else { Flags::SYN } | ecn;
         let window = open::initial_window(self.rcv.free(), self.rcv.advmss);
         let mut options = SegmentOptions {
             mss: Some(self.rcv.advmss),
@@ -184,6 +185,7 @@ impl Connection {
         let why = self.due.ack.unwrap_or(why);
         let mut hdr = self.header(cx, self.snd.nxt, Flags::ACK);
         self.mark_urgent(&mut hdr);
+        self.tell_marks(&mut hdr);
         let out = self.outgoing(cx, hdr, Payload::new(), 0, why);
         self.leave(cx, &out);
         out
@@ -245,11 +247,14 @@ impl Connection {
         }
         let mut hdr = self.header(cx, seq, flags);
         self.mark_urgent(&mut hdr);
+        self.skip_reflection();
         let ecn = self.mark_ecn(&mut hdr, len, why);
         // What is short is copied behind the headers, without a detour.
         let short = len as usize <= MAX_INLINE;
         let data = if short { Payload::new() } else { self.snd.text(seq, len as usize) };
-        let gso_size = if len > self.segment_text(&hdr) { self.segment_text(&hdr) as u16 } else { 0 };
+        let whole = why == Why::MtuProbe;
+        let gso_size =
+            if len > self.segment_text(&hdr) && !whole { self.segment_text(&hdr) as u16 } else { 0 };
         let mut out = self.outgoing(cx, hdr, data, gso_size, why);
         out.tos |= ecn;
         out.held = if short { len as u8 } else { 0 };

@@ -32,8 +32,12 @@ pub struct HalfOpen {
     pub retransmits: u8,
     /// When the SYN-ACK was first sent, for a first RTT sample; [`crate::Instant::NEVER`] if unknown (cookie).
     pub sent_at: crate::time::Instant,
-    /// ECN was agreed (RFC 3168).
+    /// ECN was agreed (RFC 3168, or RFC 9768 if `accurate`).
     pub ecn: bool,
+    /// Accurate ECN was agreed.
+    pub accurate: bool,
+    /// A SYN without it came later: marks are fed back, and none sent (RFC 9768 3.1.5).
+    pub not_ect: bool,
     /// The traffic class of the SYN's packet.
     pub tos: u8,
 }

@@ -78,7 +78,7 @@ impl Connection {
             return Outcome::default(); // it never raises the estimate
         }
         // RFC 5927 7.2: a size that got through is given up only if nothing moves any more.
-        let overhead = self.path.pmtu - (self.mss.min(self.path.pmtu));
+        let overhead = self.overhead();
         if self.proven_mss > 0 && u32::from(self.proven_mss) + u32::from(overhead) > u32::from(mtu) {
             self.doubted_pmtu = mtu;
             return Outcome::default();
@@ -97,6 +97,7 @@ impl Connection {
         }
         let smaller = pmtu < self.path.pmtu;
         self.path.pmtu = pmtu;
+        self.bound_search(cx.now);
         self.update_mss(cx.config);
         self.cc.set_mss(u32::from(self.mss));
         if smaller {

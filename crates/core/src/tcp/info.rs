@@ -113,7 +113,7 @@ impl super::Connection {
             options: u8::from(self.agreed.timestamps)
                 | u8::from(self.agreed.sack) << 1
                 | u8::from(self.agreed.window_scaling) << 2
-                | u8::from(self.ecn.agreed) << 3
+                | u8::from(self.ecn.agreed || self.ecn.accurate.is_some()) << 3
                 | u8::from(self.ecn.seen) << 4
                 | u8::from(self.facts.syn_data_acked) << 5,
             snd_wscale: self.snd.wscale,
@@ -154,6 +154,7 @@ impl super::Connection {
             data_segs_out: c.data_segs_out,
             delivery_rate: self.persist.delivery_rate(),
             delivered: self.persist.delivered().div_ceil(u64::from(mss)) as u32,
+            delivered_ce: self.ecn.accurate.as_ref().map_or(0, |a| a.delivered_ce()),
             bytes_sent: c.bytes_sent,
             bytes_retrans: c.bytes_retrans,
             dsack_dups: c.dsack_dups,

@@ -89,9 +89,11 @@ impl Connection {
             }
         }
         let mut out = Outcome::default();
+        self.hear_first_ace(seg);
         if let Check::Stop(outcome) = self.check_ack(cx, seg, &mut out) {
             return outcome;
         }
+        self.count_marks(seg);
         self.check_urg(seg, &mut out);
         if let Check::Stop(outcome) = self.check_text(cx, seg, &mut out) {
             return outcome;
@@ -162,7 +164,7 @@ impl Connection {
         self.counters.bytes_acked += u64::from(self.snd.acknowledge(hdr.ack));
         self.hear_fast_open(cx, &hdr);
         self.hear_user_timeout(&hdr.options);
-        self.hear_ecn_of_syn_ack(hdr.flags);
+        self.hear_ecn_of_syn_ack(hdr.flags, seg.tos);
         self.become_established(cx, Event::RcvSynAck);
         self.rcv.ack.now = true;
         let mut out = Outcome { established: true, ready: Ready::OUT, ..Outcome::default() };

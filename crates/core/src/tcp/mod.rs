@@ -4,6 +4,7 @@
 //! until it has nothing more, [`Connection::next_deadline`], [`Connection::readiness`]. The connection
 //! knows no listener, no other connection and no packet.
 
+pub mod accecn;
 mod ack;
 mod build;
 mod check;
@@ -14,6 +15,7 @@ pub mod handshake;
 mod icmp;
 pub mod info;
 mod input;
+mod mtu_probe;
 pub(crate) mod open;
 mod output;
 mod pacing;
@@ -114,6 +116,8 @@ pub struct Connection {
     paced_until: Instant,
     /// Sending is paced.
     paced: bool,
+    /// The search for the path MTU by probes; nothing while there is none.
+    search: Option<Box<mtu_probe::Search>>,
     /// What is to be sent besides data.
     due: Due,
     /// Unanswered retransmissions, or handshake attempts, or probes in a row.

@@ -66,6 +66,7 @@ impl Connection {
             doubted_pmtu: 0,
             paced_until: Instant::ZERO,
             paced: false,
+            search: None,
             due: Due::default(),
             retries: 0,
             persisting: false,
@@ -140,7 +141,10 @@ impl Connection {
         conn.snd.wl2 = half.iss;
         conn.set_window(u32::from(half.window));
         conn.retries = half.retransmits;
-        conn.ecn.agreed = half.ecn;
+        conn.ecn.agreed = half.ecn && !half.accurate;
+        if half.accurate {
+            conn.ecn.accurate = Some(accecn::Accurate::new(half.tos, false, half.not_ect));
+        }
         if let Some(ts) = half.ts_recent {
             conn.rcv.ts_recent = ts;
             conn.rcv.ts_recent_age = (cx.now.as_millis() / 1_000) as u32;
@@ -188,6 +192,7 @@ impl Connection {
         } else if self.retries > 0 && !self.agreed.timestamps {
             self.rtt.after_syn_timeout();
         }
+        self.start_mtu_search(cx);
         self.update_mss(cx.config);
         // RFC 6928 2: a lost SYN makes the initial window one segment.
         let initial = if self.retries > 1 { 1 } else { cx.config.initial_cwnd };
@@ -218,7 +223,8 @@ impl Connection {
     /// Eff.snd.MSS (MUST-16), less the timestamps that every segment carries.
     pub(super) fn update_mss(&mut self, config: &Config) {
         let options = self.options.ip_options.as_ref().map_or(0, |o| o.len().div_ceil(4) * 4) as u16;
-        let by_path = self.path.pmtu.saturating_sub(self.ip_header_len() + options + 20);
+        let by_path =
+            self.path.pmtu.min(self.searched_mtu()).saturating_sub(self.ip_header_len() + options + 20);
         let mut mss = self.peer_mss.min(by_path);
         if self.options.maxseg != 0 {
             mss = mss.min(self.options.maxseg);

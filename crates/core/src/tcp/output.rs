@@ -185,6 +185,11 @@ impl Connection {
             // rfc2525-s2.15-a: a FIN waits for nothing but one place in the window.
             return (usable > 0).then(|| self.send_new(cx, 0, 1, Why::Fin));
         }
+        if self.search.is_some()
+            && let Some(out) = self.mtu_probe(cx, room)
+        {
+            return Some(out);
+        }
         let each = self.text_per_segment();
         let allowed = unsent.min(usable).min(room);
         let len = self.how_much(cx, allowed, unsent, usable, each, max_text);
@@ -244,7 +249,7 @@ impl Connection {
     }
 
     #[inline]
-    fn send_new(&mut self, cx: &mut Cx<'_>, len: u32, each: u32, why: Why) -> Outgoing {
+    pub(super) fn send_new(&mut self, cx: &mut Cx<'_>, len: u32, each: u32, why: Why) -> Outgoing {
         let seq = self.snd.nxt;
         let last = self.snd.fin_queued && self.state != State::SynReceived;
         let fin = last && len == self.snd.unsent() && self.snd.usable() > len;

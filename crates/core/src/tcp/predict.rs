@@ -122,6 +122,8 @@ impl Connection {
             && options.sack.is_empty()
             && options.user_timeout.is_none()
             && !self.persisting
+            && self.ecn.accurate.is_none()
+            && !self.is_probing_mtu()
             && self.rcv.fin.is_none()
             && seg.ttl >= self.options.min_ttl
     }

@@ -98,6 +98,8 @@ pub enum Why {
     RetransmitMtu,
     /// Tail loss probe.
     Tlp,
+    /// A probe of the path MTU (RFC 4821).
+    MtuProbe,
     /// Zero-window probe.
     WindowProbe,
     /// Keep-alive probe.
@@ -125,6 +127,7 @@ impl Why {
             Why::RetransmitRecovery => "retransmit: recovery",
             Why::RetransmitMtu => "retransmit: path MTU",
             Why::Tlp => "tail loss probe",
+            Why::MtuProbe => "path MTU probe",
             Why::WindowProbe => "window probe",
             Why::KeepAlive => "keep-alive",
             Why::Rst => "reset",

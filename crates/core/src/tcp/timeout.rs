@@ -81,6 +81,10 @@ impl Connection {
         let rules = RecoveryConfig::from(cx.config);
         let flight = self.flight.as_mut()?;
         let outcome = flight.on_rto(cx.now, &mut self.rtt, &mut self.cc, &mut self.persist, &rules);
+        self.mtu_probe_is_void(cx);
+        if self.retries >= cx.config.retries1 {
+            self.suspect_black_hole(cx);
+        }
         self.timers.stop(Timer::LossProbe);
         // The head is sent at the next transmit, which arms the timer anew; a bound in case it may not.
         let rto = self.rtt.rto(&rules.rto);

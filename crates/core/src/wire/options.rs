@@ -1,6 +1,6 @@
 //! TCP options: parsing at any alignment, writing in Linux's order.
 
-use super::tcp::{FastOpen, Options, SackBlock, SackList, Timestamps};
+use super::tcp::{AccEcn, FastOpen, Options, SackBlock, SackList, Timestamps};
 use crate::tcp::SeqNum;
 
 /// The longest options area: data offset 15 (RFC 9293 3.1).
@@ -15,6 +15,8 @@ const SACK: u8 = 5;
 const TIMESTAMPS: u8 = 8;
 const USER_TIMEOUT: u8 = 28;
 const FAST_OPEN: u8 = 34;
+const ACC_ECN_0: u8 = 172;
+const ACC_ECN_1: u8 = 174;
 
 impl Options {
     /// Parses an options area. Of several options of one kind the last counts, as on Linux.
@@ -86,6 +88,7 @@ impl Options {
                     self.user_timeout = Some(value);
                 }
             }
+            (ACC_ECN_0 | ACC_ECN_1, body) => self.accurate_ecn = Some(AccEcn::parse(kind == ACC_ECN_1, body)),
             (FAST_OPEN, []) if syn => self.fast_open = Some(FastOpen::REQUEST),
             (FAST_OPEN, cookie) if syn => {
                 if let Some(cookie) = FastOpen::cookie(cookie) {
@@ -133,6 +136,7 @@ impl Options {
             && !self.sack_permitted
             && self.user_timeout.is_none()
             && self.fast_open.is_none()
+            && self.accurate_ecn.is_none()
     }
 
     #[inline(never)]
@@ -164,6 +168,14 @@ impl Options {
                 out.put(&block.left.0.to_be_bytes());
                 out.put(&block.right.0.to_be_bytes());
             }
+        }
+        if let Some(option) = self.accurate_ecn.filter(|_| layout.acc_ecn > 0) {
+            let counters = &option.as_slice()[..3 * layout.acc_ecn];
+            let kind = if option.order1 { ACC_ECN_1 } else { ACC_ECN_0 };
+            out.put(&[kind, (2 + counters.len()) as u8]);
+            out.put(counters);
+            let padded = (2 + counters.len()).next_multiple_of(4);
+            out.put(&[NOP; 4][..padded - 2 - counters.len()]);
         }
         if let Some(cookie) = self.fast_open.filter(|_| layout.fast_open) {
             let cookie = cookie.as_slice();
@@ -208,7 +220,15 @@ impl Options {
                 len += padded;
             }
         }
-        Layout { len, user_timeout, sack_blocks, fast_open }
+        // As many counters as there is room for, the first ones (RFC 9768 3.2.3).
+        let mut acc_ecn = 0;
+        if let Some(option) = &self.accurate_ecn {
+            acc_ecn = (option.as_slice().len() / 3).min((MAX_OPTIONS - len).saturating_sub(2) / 3);
+            if acc_ecn > 0 {
+                len += (2 + 3 * acc_ecn).next_multiple_of(4);
+            }
+        }
+        Layout { len, user_timeout, sack_blocks, fast_open, acc_ecn }
     }
 }
 
@@ -218,6 +238,7 @@ struct Layout {
     user_timeout: bool,
     sack_blocks: usize,
     fast_open: bool,
+    acc_ecn: usize,
 }
 
 struct Writer<'a> {

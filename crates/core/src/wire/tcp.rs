@@ -140,6 +140,49 @@ impl FastOpen {
     }
 }
 
+/// The Accurate ECN option (RFC 9768 3.2.3): up to three counters of 24 bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct AccEcn {
+    /// Kind 174: EE1B, ECEB, EE0B; else 172: EE0B, ECEB, EE1B.
+    pub order1: bool,
+    len: u8,
+    bytes: [u8; 9],
+}
+
+impl AccEcn {
+    /// With these counters, of which the lower 24 bits count, at most three.
+    pub fn new(order1: bool, counters: &[u32]) -> AccEcn {
+        let mut option = AccEcn { order1, len: counters.len().min(3) as u8, bytes: [0; 9] };
+        for (counter, bytes) in counters.iter().zip(option.bytes.chunks_exact_mut(3)) {
+            bytes.copy_from_slice(&counter.to_be_bytes()[1..]);
+        }
+        option
+    }
+
+    /// From an option's body: what is no whole counter is ignored (RFC 9768 3.2.3.1).
+    pub(super) fn parse(order1: bool, body: &[u8]) -> AccEcn {
+        let mut option = AccEcn { order1, len: (body.len() / 3).min(3) as u8, bytes: [0; 9] };
+        let len = usize::from(option.len) * 3;
+        option.bytes[..len].copy_from_slice(&body[..len]);
+        option
+    }
+
+    /// Its counters in the order of the wire.
+    pub fn counters(&self) -> impl Iterator<Item = u32> + '_ {
+        self.as_slice().chunks_exact(3).map(|b| u32::from_be_bytes([0, b[0], b[1], b[2]]))
+    }
+
+    /// ECEB: bytes that arrived with CE, modulo 2^24.
+    pub fn ceb(&self) -> Option<u32> {
+        self.counters().nth(1)
+    }
+
+    /// The counters' bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len) * 3]
+    }
+}
+
 /// The options of one segment that the stack knows; unknown ones are skipped by their length (MUST-6).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Options {
@@ -157,6 +200,8 @@ pub struct Options {
     pub user_timeout: Option<u16>,
     /// Fast Open (kind 34).
     pub fast_open: Option<FastOpen>,
+    /// Accurate ECN (kinds 172 and 174).
+    pub accurate_ecn: Option<AccEcn>,
     /// Set by parsing when an option's length was 0, 1 or beyond the header, so that it stopped there (MUST-7).
     pub malformed: bool,
 }

@@ -268,3 +268,90 @@ fn a_socket_can_connect_to_itself() {
     net.advance(Duration::from_secs(61));
     assert_eq!(net.stack.population(), Default::default());
 }
+
+/// A server's answer tells how the SYN arrived; without accurate ECN it is RFC 3168's, or none.
+/// Shows: rfc9768-s3.1.1-a, rfc9768-s3.1.2-a
+#[test]
+fn accurate_ecn_is_answered_by_the_marks_of_the_syn() {
+    use crate::config::Ecn;
+    let all = Flags::AE | Flags::CWR | Flags::ECE;
+    let answer = |ecn: Ecn, flags: Flags, tos: u8| {
+        let mut net = Net::with_config(crate::Config { ecn, ..crate::Config::default() });
+        net.listen(80, 8);
+        let mut seg = Seg::new(Flags::SYN | flags, 5, 0);
+        seg.tos = tos;
+        net.inject(&seg);
+        net.one().hdr.flags & all
+    };
+    for ecn in [Ecn::Accurate, Ecn::AcceptAccurate, Ecn::RequestAcceptAccurate] {
+        let marks = [Flags::CWR, Flags::CWR | Flags::ECE, Flags::AE, Flags::AE | Flags::CWR];
+        for (tos, want) in (0..).zip(marks) {
+            assert_eq!(answer(ecn, all, tos), want);
+            assert_eq!(answer(ecn, Flags::AE, tos), want, "not defined yet: as if it were all three");
+        }
+        assert_eq!(answer(ecn, Flags::CWR | Flags::ECE, 0), Flags::ECE);
+        assert_eq!(answer(ecn, Flags::empty(), 0), Flags::empty());
+    }
+    assert_eq!(answer(Ecn::Accept, all, 0), Flags::empty());
+    assert_eq!(answer(Ecn::Off, Flags::CWR | Flags::ECE, 0), Flags::empty());
+}
+
+/// The two kinds of request do not mix in one handshake.
+/// Shows: rfc9768-s3.1.5-a, rfc9768-s3.1.5-b
+#[test]
+fn a_mixture_of_ecn_requests_is_reset() {
+    use crate::config::Ecn;
+    let all = Flags::AE | Flags::CWR | Flags::ECE;
+    let classic = Flags::CWR | Flags::ECE;
+    for (first, second) in [(all, classic), (classic, all)] {
+        let mut net = Net::with_config(crate::Config { ecn: Ecn::Accurate, ..crate::Config::default() });
+        net.listen(80, 8);
+        net.inject(&Seg::new(Flags::SYN | first, 5, 0));
+        net.take();
+        net.inject(&Seg::new(Flags::SYN | first, 5, 0));
+        assert!(net.one().hdr.flags.contains(Flags::SYN));
+        net.now += Duration::from_secs(1);
+        net.inject(&Seg::new(Flags::SYN | second, 5, 0));
+        let rst = net.one();
+        assert_eq!((rst.hdr.flags, rst.hdr.ack), (Flags::RST | Flags::ACK, SeqNum(6)));
+        assert_eq!(net.stack.population().half_open, 0);
+    }
+    // A SYN that asks for nothing is answered as before, and no marks are sent.
+    let mut net = Net::with_config(crate::Config { ecn: Ecn::Accurate, ..crate::Config::default() });
+    let listener = net.listen(80, 8);
+    net.inject(&Seg::new(Flags::SYN | all, 5, 0));
+    let next = net.one().hdr.seq.0 + 1;
+    net.inject(&Seg::new(Flags::SYN, 5, 0));
+    assert_eq!(net.one().hdr.flags & all, Flags::CWR);
+    net.inject(&Seg::new(Flags::ACK | Flags::CWR, 6, next));
+    let child = net.stack.accept_socket(listener).unwrap();
+    net.stack.operate(net.now, child, |c, cx| (c.write(cx, b"data"), Default::default())).unwrap();
+    let data = net.one();
+    assert_eq!((data.ip.traffic_class & 3, data.hdr.flags & all), (0, Flags::AE | Flags::ECE));
+}
+
+/// SYNs that asked for accurate ECN got no answer, a plain one did: the next connection does not ask, for a
+/// time.
+/// Shows: rfc9768-s3.1.4-a
+#[test]
+fn asking_in_vain_is_remembered() {
+    use crate::config::Ecn;
+    let all = Flags::AE | Flags::CWR | Flags::ECE;
+    let mut net = Net::with_config(crate::Config { ecn: Ecn::Accurate, ..crate::Config::default() });
+    let mut syn = |net: &mut Net| {
+        let id = net.socket();
+        net.stack.connect_socket(net.now, id, SocketAddr::new(B, 90)).unwrap();
+        net.one()
+    };
+    assert_eq!(syn(&mut net).hdr.flags & all, all);
+    let mut last = None;
+    net.advance_with(net.now + Duration::from_secs(4), |_, got| last = Some(got));
+    let last = last.expect("SYNs sent again");
+    assert_eq!(last.hdr.flags, Flags::SYN);
+    let answer = Seg::new(Flags::SYN | Flags::ACK, 5, last.hdr.seq.0 + 1);
+    net.inject(&answer.from(last.dst()).at(last.src()));
+    net.take();
+    assert_eq!(syn(&mut net).hdr.flags, Flags::SYN);
+    net.advance(Duration::from_secs(600));
+    assert_eq!(syn(&mut net).hdr.flags & all, all);
+}

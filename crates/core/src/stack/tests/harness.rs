@@ -37,6 +37,7 @@ pub struct Seg {
     pub hdr: Header,
     pub data: Vec<u8>,
     pub ttl: u8,
+    pub tos: u8,
     pub ip_options: Vec<u8>,
 }
 
@@ -49,6 +50,7 @@ impl Seg {
             hdr,
             data: Vec::new(),
             ttl: 64,
+            tos: 0,
             ip_options: Vec::new(),
         }
     }
@@ -106,6 +108,7 @@ impl Seg {
     pub fn packet(&self) -> Packet {
         let template = IpTemplate {
             hop_limit: self.ttl,
+            traffic_class: self.tos,
             ip_options: &self.ip_options,
             ..IpTemplate::new(self.from.ip(), self.at.ip())
         };

@@ -232,6 +232,23 @@ impl Flight {
         }
     }
 
+    /// A probe of the path MTU is in flight, or not any more.
+    pub fn note_mtu_probe(&mut self, probe: Option<(SeqNum, u32)>) {
+        self.mtu_probe = probe;
+    }
+
+    /// Whether what is lost is the probe at the head of the board, and nothing else, outside of a reduction.
+    pub(super) fn is_only_probe_lost(&self) -> bool {
+        let (Some((seq, len)), Some(head)) = (self.mtu_probe, self.board.head()) else { return false };
+        self.state <= CaState::Disorder && head.seq == seq && head.is(LOST) && self.board.lost.bytes == len
+    }
+
+    /// The lost probe goes out again in segments of `mss`, without a reaction to congestion.
+    pub fn forgive_probe(&mut self, mss: u16, p: &mut Persist) -> AckOutcome {
+        self.board.set(0, LOST | BY_DUPACK, 0);
+        self.resegment(mss, p)
+    }
+
     /// The path takes only segments of `mss` bytes: what is in flight in longer ones is lost, and is sent again
     /// without a reaction to congestion (RFC 1191 6.4, Linux's `tcp_simple_retransmit`).
     pub fn resegment(&mut self, mss: u16, p: &mut Persist) -> AckOutcome {

@@ -293,6 +293,8 @@ pub struct AckOutcome {
     pub tlp_recovery: bool,
     /// A retransmission was lost in its turn.
     pub lost_retransmission: bool,
+    /// A probe of the path MTU was lost, and nothing else: no reaction to congestion was taken (RFC 4821 4).
+    pub mtu_probe_lost: bool,
     /// SND.UNA moved or something was delivered: retries start from zero, timers are set anew.
     pub progress: bool,
 }
@@ -390,6 +392,8 @@ pub struct Flight {
     renege_at: Instant,
     /// From when the probe timeout counts.
     tlp_base: Instant,
+    /// A probe of the path MTU that is in flight: where, and how long.
+    mtu_probe: Option<(SeqNum, u32)>,
     /// SACK was agreed, as far as the last ACK said.
     sack_enabled: bool,
     /// The next retransmission is the first since recovery began.
@@ -425,6 +429,7 @@ impl Flight {
             rto_base: Instant::ZERO,
             renege_at: Instant::NEVER,
             tlp_base: Instant::ZERO,
+            mtu_probe: None,
             sack_enabled: true,
             fast: false,
             rescued: false,

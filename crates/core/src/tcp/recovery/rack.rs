@@ -203,7 +203,9 @@ impl Flight {
         let mut s = Step { lost_before: self.total_lost(), ..Step::default() };
         self.rack_detect(now, rtt, p, &mut s.out);
         s.out.newly_lost = self.total_lost().saturating_sub(s.lost_before);
-        if s.out.newly_lost > 0 {
+        if s.out.newly_lost > 0 && self.is_only_probe_lost() {
+            s.out.mtu_probe_lost = true;
+        } else if s.out.newly_lost > 0 {
             if self.state != CaState::Recovery {
                 self.enter_recovery(now, &s, cc, p, cfg);
             }

@@ -88,7 +88,9 @@ impl Flight {
         p: &mut Persist,
         cfg: &RecoveryConfig,
     ) {
-        if self.board.lost.bytes > 0 {
+        if self.board.lost.bytes > 0 && self.is_only_probe_lost() {
+            s.out.mtu_probe_lost = true;
+        } else if self.board.lost.bytes > 0 {
             self.enter_recovery(now, s, cc, p, cfg);
         } else {
             self.try_to_open(now, a, s, cc, p, cfg);

@@ -86,6 +86,8 @@ pub fn half_open(now: Instant) -> HalfOpen {
         window_scale: None,
         sack: false,
         ecn: false,
+        accurate: false,
+        not_ect: false,
         ts_recent: None,
         ts_offset: 0,
         retransmits: 0,

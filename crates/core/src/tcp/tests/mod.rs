@@ -1,6 +1,7 @@
 //! One connection against a scripted peer, and two against each other: segments in, segments out, in
 //! virtual time. Themes in files of their own.
 
+mod accecn;
 mod ack;
 mod attacks;
 mod basics;
@@ -11,6 +12,7 @@ mod icmp;
 mod keepalive;
 mod kit;
 mod matrix;
+mod mtu_probe;
 mod nagle;
 mod options;
 mod pair;

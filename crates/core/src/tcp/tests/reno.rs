@@ -148,6 +148,7 @@ fn duplicates_below_recover_after_a_timeout_start_no_fast_retransmit() {
 #[test]
 fn timeout_halves_the_threshold_once() {
     let mut h = sender(20, 0);
+    h.config.mtu_probing = crate::config::MtuProbing::Off; // segments keep their size
     assert_eq!(h.wait(secs(5)).expect("timeout").hdr.seq.0, 1_001);
     assert_eq!(h.cwnd(), (MSS, 10 * MSS));
     for _ in 0..3 {

@@ -163,6 +163,27 @@ fn user_timeout_of_zero() {
     }
 }
 
+/// Any length is taken for the whole counters in it, on data and elsewhere; the order is the kind's.
+///
+/// Shows: rfc9768-s3.2.3-a
+#[test]
+fn accurate_ecn_of_any_length() {
+    for len in 2..=14_usize {
+        for (kind, order1) in [(172, false), (174, true)] {
+            let mut area = [0; 16];
+            area[0] = kind;
+            area[1] = len as u8;
+            for (i, byte) in area[2..len].iter_mut().enumerate() {
+                *byte = i as u8 + 1;
+            }
+            let option = Options::parse(&area, false).accurate_ecn.expect("parsed");
+            let all = [0x01_0203, 0x04_0506, 0x07_0809];
+            assert!(option.counters().eq(all[..((len - 2) / 3).min(3)].iter().copied()), "{len}");
+            assert_eq!((option.order1, option.ceb().is_some()), (order1, len >= 8));
+        }
+    }
+}
+
 /// Of several the last counts, as in Linux's tcp_parse_options.
 #[test]
 fn the_last_of_a_kind_counts() {
@@ -181,12 +202,14 @@ prop_compose! {
         ts in prop::option::of(any::<(u32, u32)>()),
         user_timeout in prop::option::of(any::<u16>()),
         fast_open in prop::option::of(prop::collection::vec(any::<u8>(), 0..=16)),
+        counters in prop::option::of((any::<bool>(), prop::collection::vec(0u32..1 << 24, 1..=3))),
     ) -> Options {
         Options {
             mss, window_scale, sack_permitted, user_timeout,
             sack: blocks(n),
             timestamps: ts.map(|(val, ecr)| Timestamps { val, ecr }),
             fast_open: fast_open.map(|cookie| FastOpen::cookie(&cookie).unwrap_or(FastOpen::REQUEST)),
+            accurate_ecn: counters.map(|(order1, counters)| AccEcn::new(order1, &counters)),
             malformed: false,
         }
     }
@@ -211,6 +234,11 @@ proptest! {
         prop_assert_eq!(parsed.user_timeout, options.user_timeout.filter(|value| value & 0x7fff != 0));
         prop_assert!(options.sack.as_slice().starts_with(parsed.sack.as_slice()));
         prop_assert!(parsed.fast_open.is_none() || parsed.fast_open == options.fast_open);
+        if let (Some(read), Some(written)) = (parsed.accurate_ecn, options.accurate_ecn) {
+            prop_assert_eq!(read.order1, written.order1);
+            prop_assert!(written.as_slice().starts_with(read.as_slice()) && read.counters().count() > 0);
+        }
+        prop_assert!(parsed.accurate_ecn.is_none() || options.accurate_ecn.is_some());
         let spare = MAX_OPTIONS - area.len();
         if parsed.sack.as_slice().len() < options.sack.as_slice().len() {
             prop_assert!(spare < 12 || parsed.fast_open.is_some() && spare < 20);
