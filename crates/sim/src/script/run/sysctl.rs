@@ -1,6 +1,6 @@
 //! Sysctls, by Linux's names, as settings of a stack.
 
-use sockeye_core::config::{CongestionKind, FastOpenBits, FastOpenKeys, SynCookies};
+use sockeye_core::config::{CongestionKind, Ecn, FastOpenBits, FastOpenKeys, MtuProbing, SynCookies};
 use sockeye_core::{Config, Duration};
 
 type Result<T> = std::result::Result<T, String>;
@@ -8,17 +8,11 @@ type Result<T> = std::result::Result<T, String>;
 /// Sysctls whose mechanism this stack does not have. A script may set them to a value at which Linux does not use it
 /// either; `None` allows every value, because none shows in the segments of one
 /// connection in virtual time: they limit queues, other hosts' metrics or what a busy machine does.
-const ABSENT: [(&str, Option<&[&str]>); 41] = [
-    ("tcp_ecn", Some(&["0"])),
+const ABSENT: [(&str, Option<&[&str]>); 35] = [
     ("tcp_ecn_fallback", None),
     ("tcp_fack", Some(&["0"])),
     ("tcp_reordering", Some(&["3"])),
     ("tcp_max_reordering", Some(&["300"])),
-    ("tcp_mtu_probing", Some(&["0"])),
-    ("tcp_base_mss", None),
-    ("tcp_mtu_probe_floor", None),
-    ("tcp_probe_interval", None),
-    ("tcp_probe_threshold", None),
     ("tcp_stdurg", Some(&["0"])),
     ("tcp_thin_linear_timeouts", Some(&["0"])),
     ("tcp_thin_dupack", Some(&["0"])),
@@ -107,6 +101,22 @@ fn handshake(config: &mut Config, name: &str, value: &str) -> Result<bool> {
         "tcp_sack" => config.sack = flag(value)?,
         "tcp_dsack" => config.dsack = flag(value)?,
         "tcp_min_snd_mss" => config.min_snd_mss = number(value)?,
+        "tcp_ecn" => {
+            let ecn = Ecn::from_number(number(value)?);
+            config.ecn = ecn.ok_or_else(|| format!("tcp_ecn is 0 to 5, not {value}"))?;
+        }
+        "tcp_mtu_probing" => {
+            config.mtu_probing = match value {
+                "0" => MtuProbing::Off,
+                "1" => MtuProbing::BlackHole,
+                "2" => MtuProbing::Always,
+                _ => return Err(format!("tcp_mtu_probing is 0, 1 or 2, not {value}")),
+            }
+        }
+        "tcp_base_mss" => config.base_mss = number(value)?,
+        "tcp_mtu_probe_floor" => config.mtu_probe_floor = number(value)?,
+        "tcp_probe_threshold" => config.probe_threshold = number(value)?,
+        "tcp_probe_interval" => config.probe_interval = seconds(value)?,
         "tcp_fastopen" => config.fastopen = FastOpenBits::from_bits_truncate(number(value)?),
         "tcp_fastopen_key" => config.fastopen_key = Some(fast_open_keys(value)?),
         "tcp_fin_timeout" => config.fin_timeout = seconds(value)?,

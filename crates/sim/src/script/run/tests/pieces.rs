@@ -299,8 +299,11 @@ fn sysctls_that_would_be_in_vain_are_refused() {
     let mut refused = |name: &str, value: &str| sysctl::set(&mut config, name, value).unwrap_err();
     assert!(refused("net.ipv4.tcp_no_such_thing", "1").contains("tcp_no_such_thing"));
     assert!(refused("vm.swappiness", "1").contains("vm.swappiness"));
-    assert!(refused("net.ipv4.tcp_mtu_probing", "2").contains("only 0"));
+    assert!(refused("net.ipv4.tcp_shrink_window", "1").contains("only 0"));
     assert!(refused("net.ipv4.tcp_congestion_control", "vegas").contains("vegas"));
+    refused("net.ipv4.tcp_mtu_probing", "3");
+    refused("net.ipv4.tcp_ecn", "6");
+    refused("net.ipv4.tcp_fastopen_key", "a1a1a1a1-b2b2b2b2-c3c3c3c3");
     refused("net.ipv4.tcp_sack", "2");
     refused("net.ipv4.tcp_retries2", "300");
     refused("net.ipv4.tcp_rmem", "1 2");
