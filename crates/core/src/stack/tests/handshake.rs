@@ -338,7 +338,7 @@ fn asking_in_vain_is_remembered() {
     use crate::config::Ecn;
     let all = Flags::AE | Flags::CWR | Flags::ECE;
     let mut net = Net::with_config(crate::Config { ecn: Ecn::Accurate, ..crate::Config::default() });
-    let mut syn = |net: &mut Net| {
+    let syn = |net: &mut Net| {
         let id = net.socket();
         net.stack.connect_socket(net.now, id, SocketAddr::new(B, 90)).unwrap();
         net.one()

@@ -8,7 +8,6 @@ use crate::wire::tcp::AccEcn;
 const AE: Flags = Flags::AE;
 const CWR: Flags = Flags::CWR;
 const ECE: Flags = Flags::ECE;
-const ALL: Flags = AE.union(CWR).union(ECE);
 const CE: u8 = 3;
 
 /// AE, CWR and ECE as a number.
