@@ -291,9 +291,11 @@ impl Stack {
             return self.record_drop(None, None, DropReason::NoRoute, None);
         };
         let mtu = usize::from(interface.mtu);
-        if packet.len() <= mtu || (packet.gso_size != 0 && packet.len() as u32 <= interface.gso_max) {
+        let is_super = packet.gso_size != 0;
+        let whole = if is_super { takes_super(interface, packet.len()) } else { packet.len() <= mtu };
+        if whole {
             out.push((id, packet));
-        } else if packet.gso_size != 0 {
+        } else if is_super {
             let mode =
                 if interface.checksum_offload { ChecksumMode::Partial } else { ChecksumMode::Complete };
             out.extend(gso::segment(packet, mode).map(|segment| (id, segment)));
@@ -341,7 +343,13 @@ fn max_text(interface: &Interface) -> u32 {
 fn fits(ip: &IpTemplate<'_>, out: &Outgoing, interface: &Interface) -> bool {
     let len = ip.header_len() + out.hdr.wire_len() + out.text_len();
     let is_super = out.gso_size != 0 && out.text_len() > usize::from(out.gso_size);
-    len <= usize::from(interface.mtu) || (is_super && len as u32 <= interface.gso_max)
+    // A super-segment may be shorter than the MTU where the path takes less: it has to be cut all the same.
+    if is_super { takes_super(interface, len) } else { len <= usize::from(interface.mtu) }
+}
+
+/// Whether a link takes a super-segment of `len` bytes whole.
+fn takes_super(interface: &Interface, len: usize) -> bool {
+    interface.gso_max > u32::from(interface.mtu) && len as u32 <= interface.gso_max
 }
 
 fn checksum_mode(interface: &Interface) -> ChecksumMode {
