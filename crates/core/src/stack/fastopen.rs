@@ -6,13 +6,26 @@ use super::*;
 use crate::config::{FastOpenBits, FastOpenKeys};
 use crate::packet::Payload;
 use crate::rng::Rng;
-use crate::tcp::{FastOpenPlan, HalfOpen};
+use crate::tcp::{FastOpenPlan, HalfOpen, Segment};
 use crate::time::Duration;
 use crate::wire::tcp::FastOpen;
 use input::Arrival;
 
 /// How long an early connection that its client reset still counts (RFC 7413 5.1; Linux).
 const RESET_COUNTS: Duration = Duration::from_secs(60);
+
+/// What makes a connection of a handshake.
+pub(super) enum Opening {
+    /// The segment that completes it.
+    Complete(Box<Segment>),
+    /// A SYN with Fast Open: its text, and the cookie that the SYN-ACK brings.
+    Early {
+        /// The text.
+        data: Payload,
+        /// A new cookie.
+        cookie: Option<FastOpen>,
+    },
+}
 
 /// What a SYN gets.
 pub(super) enum Answer {
@@ -160,7 +173,7 @@ impl Stack {
         cookie: Option<FastOpen>,
     ) -> bool {
         let data: Payload = core::mem::take(&mut arrival.seg.data);
-        let opening = passive::Opening::Early { data: data.clone(), cookie };
+        let opening = Opening::Early { data: data.clone(), cookie };
         let wanted = self.listener_ref(listener).is_some_and(|(_, options)| options.save_syn);
         let saved = arrival.headers.take().filter(|_| wanted);
         if !self.establish(now, listener, half, arrival.route, opening, saved) {

@@ -3,32 +3,18 @@
 
 use super::*;
 use crate::config::{AcceptFilter, Profile, SynCookies};
-use crate::packet::Payload;
 use crate::tcp::accecn::{Request, reflection};
 use crate::tcp::ecn::is_requested;
 use crate::tcp::open::{announced_mss, choose_window_scale, default_mss, initial_capacity, initial_window};
-use crate::tcp::{HalfOpen, Segment, Why};
+use crate::tcp::{HalfOpen, Why};
 use crate::time::Duration;
 use crate::trace::{DropReason, Record, What};
 use crate::wire::ip::SourceRoute;
 use crate::wire::tcp::{FastOpen, Flags, Header};
 use cookie::CookieOptions;
-use fastopen::Answer;
+use fastopen::{Answer, Opening};
 use input::{Arrival, timestamps, with_route};
 use syn::{BUCKET_LIMIT, SynEntry, SynFlags};
-
-/// What makes a connection of a handshake.
-pub(super) enum Opening {
-    /// The segment that completes it.
-    Complete(Box<Segment>),
-    /// A SYN with Fast Open: its text, and the cookie that the SYN-ACK brings.
-    Early {
-        /// The text.
-        data: Payload,
-        /// A new cookie.
-        cookie: Option<FastOpen>,
-    },
-}
 
 /// What a SYN-ACK has beside what was agreed.
 #[derive(Clone, Copy, Default)]
