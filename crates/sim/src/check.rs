@@ -87,8 +87,10 @@ impl Checker {
         }
         let key = (host, src, dst);
         if hdr.flags.contains(Flags::SYN) {
-            let answered =
-                self.syns.get(&key).filter(|(irs, _)| hdr.flags.contains(Flags::ACK) && hdr.ack == *irs + 1);
+            // What the SYN carried may be acknowledged too.
+            let answered = self.syns.get(&key).filter(|(irs, _)| {
+                hdr.flags.contains(Flags::ACK) && (1..1 << 16).contains(&hdr.ack.since(*irs))
+            });
             let peer_scale = answered.and_then(|(_, scale)| *scale);
             let fresh = Flow {
                 iss: hdr.seq,

@@ -231,7 +231,7 @@ fn start_programs(
         let pair = Rc::new(Pair {
             flow: flow.clone(),
             number,
-            options: options(&flow.options)?,
+            options: [options(&flow.options, 0)?, options(&flow.options, 1)?],
             server: SocketAddr::new(address, 4_000 + number as u16),
             gentle: scenario.is_gentle(),
             lossless: scenario.is_lossless(),

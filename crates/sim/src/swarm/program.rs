@@ -47,7 +47,8 @@ type Result<T> = std::result::Result<T, Trouble>;
 pub(super) struct Pair {
     pub flow: Flow,
     pub number: usize,
-    pub options: Vec<SockOpt>,
+    /// Of the client's sockets, and of the listener.
+    pub options: [Vec<SockOpt>; 2],
     pub server: SocketAddr,
     /// Nothing can make a connection give up.
     pub gentle: bool,
@@ -129,7 +130,7 @@ pub(super) async fn client(host: Host, pair: Rc<Pair>) {
 async fn connection(host: Host, pair: Rc<Pair>) {
     pair.tally.borrow_mut().opened += 1;
     let is_refused = pair.flow.kind == Kind::Refused;
-    let result = match guard(&host, "connect", host.connect(pair.server, &pair.options)).await {
+    let result = match guard(&host, "connect", host.connect(pair.server, &pair.options[0])).await {
         Err(Trouble::Call(_, Errno::ECONNREFUSED)) if is_refused => Ok(()),
         Err(trouble) => Err(trouble),
         Ok(_) if is_refused => Err(Trouble::Wrong("connected to a port where nobody listens".into())),
@@ -191,7 +192,7 @@ pub(super) async fn server(host: Host, pair: Rc<Pair>) {
     if pair.flow.kind == Kind::Refused {
         return;
     }
-    let listener = match host.listen(pair.server, 128, &pair.options) {
+    let listener = match host.listen(pair.server, 128, &pair.options[1]) {
         Ok(listener) => listener,
         Err(error) => return pair.fail("server", &Trouble::Call("listen", error)),
     };
@@ -278,9 +279,10 @@ async fn both_ways(
         Ok(()) => end(host, &stream).await,
         Err(trouble) => Err(trouble),
     };
-    // What stopped the receiver stops the sender too, if it has not come to its end.
+    // What stopped the receiver stops the sender too, if it has not come to its end. An error is told once: to the
+    // sender perhaps, and to the receiver the stream has ended.
     let sent = sending.await.unwrap_or(Ok(()));
-    received.and(sent)?;
+    sent.and(received)?;
     match Rc::try_unwrap(stream) {
         Ok(stream) => close(host, stream).await,
         Err(_) => Err(Trouble::Wrong("the sending half outlived its program".into())),

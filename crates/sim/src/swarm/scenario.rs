@@ -15,8 +15,8 @@
 //! | `flow` | `KIND:CLIENT>SERVER:UP:DOWN:TIMES:OPTIONS@START`: bytes, bytes, how often, socket options, milliseconds |
 //! | `event` | `reboot:SERVER@MS` or `silence:SERVER:MS@MS` |
 
-use sockeye_core::config::{Config, CongestionKind, Ecn, Profile, SynCookies};
-use sockeye_core::link::{DirectionSpec, LinkSpec};
+use sockeye_core::config::{Config, CongestionKind, Ecn, FastOpenBits, Profile, SynCookies};
+use sockeye_core::link::{DirectionSpec, LinkSpec, Queue};
 use sockeye_core::rng::Rng;
 use sockeye_core::socket::SockOpt;
 
@@ -218,14 +218,17 @@ impl Scenario {
     pub fn is_gentle(&self) -> bool {
         let Ok(link) = self.link_spec() else { return false };
         let mild = |d: &DirectionSpec| {
-            d.loss <= 0.03 && d.corrupt <= 0.02 && d.bursts.is_none() && d.outage.is_none()
+            // Many who start at once and meet a queue of a few packets meet it at each retry again.
+            let narrow = d.rate.is_some() && matches!(d.queue, Some(Queue::Packets(..50)));
+            d.loss <= 0.03 && d.corrupt <= 0.02 && d.bursts.is_none() && d.outage.is_none() && !narrow
         };
         // A server that keeps nothing but cookies is out of step if the last ACK of a handshake is lost, late, or
-        // comes twice: that is their price.
+        // comes twice, and data on a SYN may be delivered twice: that is their price.
         let orderly = |d: &DirectionSpec| {
             d.loss == 0.0 && d.corrupt == 0.0 && d.duplicate == 0.0 && d.reorder.is_none() && d.rate.is_none()
         };
-        let in_step = orderly(&link.up) || !self.hosts[1].iter().any(|word| word == "cookies");
+        let keeps_state = !self.hosts[1].iter().any(|word| word == "cookies" || word == "tfo");
+        let in_step = keeps_state || orderly(&link.up);
         self.mishaps.is_empty() && mild(&link.up) && mild(&link.down) && in_step
     }
 
@@ -246,8 +249,8 @@ pub fn sides(shape: Shape) -> (usize, usize) {
     }
 }
 
-/// The options of a flow as calls.
-pub fn options(words: &[String]) -> Result<Vec<SockOpt>, String> {
+/// The options of a flow as calls: 0 of the client's sockets, 1 of the listener.
+pub fn options(words: &[String], side: usize) -> Result<Vec<SockOpt>, String> {
     let one = |word: &String| {
         let (name, value) = word.split_once('=').unwrap_or((word, "1"));
         let value: i32 = value.parse().map_err(|_| format!("not a number in `{word}`"))?;
@@ -255,7 +258,9 @@ pub fn options(words: &[String]) -> Result<Vec<SockOpt>, String> {
             "nodelay" => SockOpt::NoDelay(true),
             "cork" => SockOpt::Cork(true),
             "quickack" => SockOpt::QuickAck(true),
-            "reno" => SockOpt::Congestion("reno".into()),
+            "reno" | "bbr" => SockOpt::Congestion(name.into()),
+            "tfo" if side == 0 => SockOpt::FastOpenConnect(true),
+            "tfo" => SockOpt::FastOpen(16),
             "sndbuf" => SockOpt::SndBuf(value),
             "rcvbuf" => SockOpt::RcvBuf(value),
             "maxseg" => SockOpt::MaxSeg(value),
@@ -279,6 +284,9 @@ fn set(config: &mut Config, word: &str) -> Result<(), String> {
         "ecn" => config.ecn = Ecn::Request,
         "cookies" => config.syncookies = SynCookies::Always,
         "reno" => config.congestion = CongestionKind::Reno,
+        "bbr" => config.congestion = CongestionKind::Bbr,
+        "pacing" => config.pacing = true,
+        "tfo" => config.fastopen = FastOpenBits::CLIENT | FastOpenBits::SERVER,
         "smallbuf" => (config.rmem, config.wmem) = ([2_048, 8_192, 65_536], [2_048, 8_192, 65_536]),
         "fewports" => config.local_port_range = 50_000..=50_063,
         "gso" => {}
@@ -331,6 +339,9 @@ fn draw_host(rng: &mut Rng) -> Vec<String> {
         ("ecn", 3),
         ("cookies", 8),
         ("reno", 5),
+        ("bbr", 5),
+        ("pacing", 8),
+        ("tfo", 3),
         ("smallbuf", 10),
         ("fewports", 10),
         ("gso", 2),
@@ -349,6 +360,8 @@ fn draw_flow(rng: &mut Rng, clients: usize, servers: usize) -> Flow {
         "cork",
         "quickack",
         "reno",
+        "bbr",
+        "tfo",
         "sndbuf=2048",
         "sndbuf=30000",
         "rcvbuf=1200",
@@ -372,11 +385,15 @@ fn draw_flow(rng: &mut Rng, clients: usize, servers: usize) -> Flow {
             options.push(word.to_string());
         }
     }
+    let up = about(rng, bits);
+    // Fast Open is for clients that speak first.
+    let speaks_first = matches!(kind, Kind::Echo | Kind::First | Kind::Half | Kind::Short | Kind::Burst);
+    options.retain(|word| word != "tfo" || (speaks_first && up > 0));
     Flow {
         kind,
         client: rng.below(clients as u32) as usize,
         server: rng.below(servers as u32) as usize,
-        up: about(rng, bits),
+        up,
         down: about(rng, bits),
         times,
         start: about(rng, 11),

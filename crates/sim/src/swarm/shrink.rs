@@ -6,7 +6,7 @@ use crate::topology::Shape;
 /// Tries at most this many smaller scenarios.
 const TRIES: u32 = 600;
 
-/// The smallest scenario found that still fails, and how it fails. `fails` says what is wrong with a scenario.
+/// The smallest scenario found that still fails in the same way, and how it fails. `fails` says what is wrong with a scenario.
 pub fn shrink(
     scenario: &Scenario,
     what: &str,
@@ -21,7 +21,7 @@ pub fn shrink(
                 return (best, reason);
             }
             tries += 1;
-            if let Some(what) = fails(&candidate) {
+            if let Some(what) = fails(&candidate).filter(|other| kind(other) == kind(what)) {
                 (best, reason, is_smaller) = (candidate, what, true);
                 break;
             }
@@ -30,6 +30,13 @@ pub fn shrink(
             return (best, reason);
         }
     }
+}
+
+/// What is wrong without who, where and when.
+fn kind(what: &str) -> String {
+    let what = what.split(" (").next().unwrap_or(what);
+    let what = what.rsplit(": ").next().unwrap_or(what);
+    what.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
 /// Scenarios one step smaller, the greatest steps first.

@@ -114,7 +114,7 @@ fn parse_flow(value: &str) -> Result<Flow, String> {
     let kind = Kind::ALL.into_iter().find(|k| k.name() == kind).ok_or(format!("no kind of flow `{kind}`"))?;
     let (client, server) = who.split_once('>').ok_or(format!("`{who}`: from whom to whom?"))?;
     let words: Vec<String> = words.split('+').filter(|w| !w.is_empty()).map(str::to_string).collect();
-    options(&words)?;
+    options(&words, 0)?;
     Ok(Flow {
         kind,
         client: number(client)?,
