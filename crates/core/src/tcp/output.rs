@@ -256,7 +256,8 @@ impl Connection {
         let why = if fin && why == Why::Data { Why::Fin } else { why };
         let taken = len + u32::from(fin);
         let drained = len == self.snd.unsent();
-        let flight = self.flight.get_or_insert_with(|| cx.spare.take());
+        let sack = self.agreed.sack;
+        let flight = self.flight.get_or_insert_with(|| cx.spare.take_for(sack));
         // In a burst the timers stand already: they count from the same instant.
         let timed = flight.is_timed_from(cx.now) && !self.persisting;
         flight.on_sent(cx.now, seq, taken, each as u16, false, &mut self.persist, &mut self.cc);

@@ -595,9 +595,12 @@ impl SpareFlights {
     /// Longer queues are not kept, runs.
     const LONGEST: usize = 64;
 
-    /// A new flight.
-    pub(crate) fn take(&mut self) -> Box<Flight> {
-        self.0.pop().unwrap_or_else(|| Box::new(Flight::new()))
+    /// A new flight of a connection with SACK or without.
+    pub(crate) fn take_for(&mut self, sack: bool) -> Box<Flight> {
+        let mut flight = self.0.pop().unwrap_or_else(|| Box::new(Flight::new()));
+        // RFC 8985 4: without SACK there is no loss probe, from the first segment on.
+        flight.sack_enabled = sack;
+        flight
     }
 
     /// Keeps a flight that ended, or frees it.
