@@ -223,11 +223,19 @@ impl Connection {
             None => ack.quick > 0 && !ack.pingpong,
         };
         let full = unacked > u32::from(rcv.mss).max(each.min(u32::from(rcv.advmss)));
-        if full || quick || rcv.buf.has_ooo() {
-            ack.now = true;
+        if full || quick || rcv.has_gap() {
+            rcv.ack.now = true;
         }
-        if !ack.now && !self.timers.is_set(Timer::DelayedAck) {
-            let delay = Duration::from_micros(u64::from(ack.ato)).min(cx.config.delack_max);
+        if !rcv.ack.now {
+            self.delay_ack(cx);
+        }
+    }
+
+    /// Something waits to be acknowledged: by the next segment of ours, or when the delay is over.
+    pub(super) fn delay_ack(&mut self, cx: &Cx<'_>) {
+        self.rcv.ack.pending = true;
+        if !self.timers.is_set(Timer::DelayedAck) {
+            let delay = Duration::from_micros(u64::from(self.rcv.ack.ato)).min(cx.config.delack_max);
             self.timers.set(Timer::DelayedAck, cx.now + delay);
         }
     }

@@ -14,7 +14,7 @@ impl Connection {
         if self.agreed.timestamps {
             options.timestamps = Some(Timestamps { val: self.tsval(cx.now), ecr: self.rcv.ts_recent });
         }
-        if self.rcv.dsack.is_some() || self.rcv.buf.has_ooo() {
+        if self.rcv.dsack.is_some() || self.rcv.has_gap() {
             options.sack = self.sack_list();
         }
         if self.due.user_timeout {
@@ -52,8 +52,18 @@ impl Connection {
         if let Some((left, right)) = self.rcv.dsack {
             list.push(SackBlock { left, right });
         }
+        // A FIN beyond a gap takes its place in the sequence space as text does.
+        let mut fin = self.rcv.waiting_fin();
         for (left, right) in self.rcv.buf.sack_blocks(max) {
-            list.push(SackBlock { left: self.rcv.nxt + left, right: self.rcv.nxt + right });
+            let mut right = self.rcv.nxt + right;
+            if fin == Some(right) {
+                fin = None;
+                right += 1;
+            }
+            list.push(SackBlock { left: self.rcv.nxt + left, right });
+        }
+        if let Some(left) = fin {
+            list.push(SackBlock { left, right: left + 1 });
         }
         list.truncate(max);
         list
@@ -288,7 +298,7 @@ impl Connection {
     /// Bytes of text in a full segment now, with the SACK blocks that are due.
     pub(super) fn text_per_segment(&self) -> u32 {
         let mut sack = 0;
-        if self.agreed.sack && (self.rcv.dsack.is_some() || self.rcv.buf.has_ooo()) {
+        if self.agreed.sack && (self.rcv.dsack.is_some() || self.rcv.has_gap()) {
             let blocks = self.sack_list().as_slice().len() as u32;
             sack = if blocks == 0 { 0 } else { 4 + 8 * blocks };
         }

@@ -392,9 +392,14 @@ impl Connection {
                 self.rcv.buf.discard_ooo(); // text behind a FIN is nobody's
             }
         }
+        if now_fin && self.fin_ack_may_wait(cx) {
+            self.rcv.ack.pingpong = true;
+        } else if self.rcv.waiting_fin().is_some() {
+            self.rcv.ack.now = true; // RFC 5681 4.2: a gap is there, or filled by this
+        }
         if !seg.data.is_empty() {
             self.queue_text(cx, seg, out);
-        } else if fin {
+        } else if fin && self.rcv.waiting_fin().is_some() {
             self.rcv.ack.now = true;
         }
         Check::Pass

@@ -112,6 +112,18 @@ impl Rcv {
         if self.adv.gt(self.nxt) { self.adv.since(self.nxt) } else { 0 }
     }
 
+    /// Whether something came that lies beyond a gap.
+    #[inline]
+    pub fn has_gap(&self) -> bool {
+        self.buf.has_ooo() || self.waiting_fin().is_some()
+    }
+
+    /// Where a FIN stands that came before all the text in front of it.
+    #[inline]
+    pub fn waiting_fin(&self) -> Option<SeqNum> {
+        self.fin.filter(|fin| fin.gt(self.nxt))
+    }
+
     /// Free space in the RX buffer. Out-of-order data lies inside the window and takes none of it.
     pub fn free(&self) -> u32 {
         self.capacity.saturating_sub(self.buf.len() as u32)
