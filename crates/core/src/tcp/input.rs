@@ -378,7 +378,9 @@ impl Connection {
         if self.orphan && end.gt(self.rcv.nxt) && !seg.data.is_empty() {
             // SHLD-3: data for a user who is gone.
             cx.stats.tcp_abort_on_data += 1;
-            let mut out = self.abort_with(cx, None);
+            let rst = self.build_rst(cx, seg.hdr.ack, None);
+            let mut out = self.fail(cx, None, Event::Abort);
+            out.reply = Some(Box::new(rst));
             out.ready = Ready::empty();
             return Check::Stop(out);
         }

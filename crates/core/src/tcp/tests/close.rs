@@ -237,7 +237,7 @@ fn data_after_close_resets() {
         h.send(Seg::new(ACK, 5_001, acked).len(10));
         let rst = h.one();
         assert!(rst.hdr.flags.contains(RST));
-        assert_eq!((rst.hdr.seq.0, h.done), (1_002, Some(Done::Closed)));
+        assert_eq!((rst.hdr.seq.0, h.done), (acked, Some(Done::Closed)));
     }
 }
 
