@@ -265,6 +265,11 @@ impl Connection {
         let whole = why == Why::MtuProbe;
         let gso_size =
             if len > self.segment_text(&hdr) && !whole { self.segment_text(&hdr) as u16 } else { 0 };
+        if cx.config.push_each_burst && (gso_size != 0 || (self.due.push && len > 0)) {
+            // As Linux: the end of a burst is pushed, so that the peer's GRO hands it up at once, and what the
+            // persist timer squeezes into a small window.
+            hdr.flags |= Flags::PSH;
+        }
         let mut out = self.outgoing(cx, hdr, data, gso_size, why);
         out.tos |= ecn;
         out.held = if short { len as u8 } else { 0 };
