@@ -67,6 +67,11 @@ impl Connection {
         if !self.strip_syn_of_simultaneous_open(seg) {
             return self.take_steps(cx, seg);
         }
+        if cx.config.profile == crate::Profile::Linux {
+            // The SYN that we had already is answered as any duplicate is.
+            self.note_dsack(cx, self.rcv.irs, self.rcv.nxt);
+            self.rcv.ack.now = true;
+        }
         // The window of a SYN-ACK is not scaled (RFC 7323 2.2).
         let scale = core::mem::take(&mut self.snd.wscale);
         let out = self.take_steps(cx, seg);
