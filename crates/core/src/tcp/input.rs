@@ -19,6 +19,8 @@ enum Check {
 /// PAWS holds TS.Recent valid for 24 days (RFC 7323 5.5), seconds.
 const PAWS_IDLE: u32 = 24 * 24 * 3_600;
 
+/// Linux's least timeout, two jiffies.
+const RETRY_AFTER_RST: Duration = Duration::from_millis(2);
 /// Challenge ACKs of one connection in one second (RFC 5961 7).
 const CHALLENGES_PER_SECOND: u8 = 10;
 
@@ -135,6 +137,10 @@ impl Connection {
             }
             let mut out = self.discard(cx, seg, DropReason::BadAck);
             out.reply = Some(Box::new(self.build_rst(cx, hdr.ack, None)));
+            if self.retries == 0 && cx.config.profile == crate::Profile::Linux {
+                // Linux tries again at once: what the peer had of us is gone with that RST.
+                self.timers.set(timer::Timer::Retransmit, cx.now + RETRY_AFTER_RST);
+            }
             return out;
         }
         // Second, the RST bit (erratum 8167: no RFC 5961 check here).
