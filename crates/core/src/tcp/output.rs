@@ -214,13 +214,13 @@ impl Connection {
             // Whole segments; a shorter last one goes along if it may go at all.
             let whole = (allowed / each * each).min(cap);
             let all = allowed == unsent && allowed <= cap && allowed > whole;
-            return if all && self.may_send_small(cx) { allowed } else { whole };
+            return if all && self.may_send_small(cx, true) { allowed } else { whole };
         }
         if allowed == 0 {
             return 0;
         }
         if allowed == unsent {
-            return if self.may_send_small(cx) { allowed } else { 0 };
+            return if self.may_send_small(cx, false) { allowed } else { 0 };
         }
         // The window cuts a segment short: silly-window avoidance (MUST-38).
         let by_window = allowed == usable;
@@ -234,14 +234,16 @@ impl Connection {
     }
 
     /// Nagle's algorithm (SHLD-7) with Minshall's refinement (RFC 9293 A.3) under the `linux` profile, and corks.
-    fn may_send_small(&self, cx: &Cx<'_>) -> bool {
+    /// `behind`: full segments leave just before it, which the RFC counts as unacknowledged, and FreeBSD does not.
+    fn may_send_small(&self, cx: &Cx<'_>, behind: bool) -> bool {
         if self.due.push || self.snd.fin_queued || self.snd.urgent {
             return true;
         }
         if self.options.cork || self.snd.more {
             return false;
         }
-        if self.options.nodelay || !self.in_flight() {
+        let outstanding = self.in_flight() || (behind && cx.config.profile == crate::Profile::Rfc);
+        if self.options.nodelay || !outstanding {
             return true;
         }
         let small_outstanding = self.snd.sml.gt(self.snd.una) && self.snd.sml.le(self.snd.nxt);
