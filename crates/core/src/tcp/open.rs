@@ -139,7 +139,8 @@ impl Connection {
         conn.snd.wscale = half.window_scale.map_or(0, |(theirs, _)| theirs);
         conn.snd.wl1 = half.irs;
         conn.snd.wl2 = half.iss;
-        conn.set_window(u32::from(half.window));
+        // The largest window seen counts from the handshake's last segment, the first that is scaled.
+        conn.snd.wnd = u32::from(half.window);
         conn.retries = half.retransmits;
         conn.ecn.agreed = half.ecn && !half.accurate;
         if half.accurate {
