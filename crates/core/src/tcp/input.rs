@@ -381,8 +381,8 @@ impl Connection {
             return Check::Pass;
         }
         if !self.state.can_receive() {
-            // After the peer's FIN nothing more counts; a repeated FIN is acknowledged again.
-            self.rcv.ack.now = true;
+            // After the peer's FIN nothing more counts, and no ACK could say so; what comes again is acknowledged again.
+            self.rcv.ack.now |= seg.hdr.seq.lt(self.rcv.nxt);
             return Check::Pass;
         }
         let end = seg.hdr.seq + seg.data.len() as u32;
