@@ -538,6 +538,15 @@ impl Connection {
 
     /// A challenge ACK (RFC 5961 7), at most ten a second on one connection.
     fn challenge(&mut self, cx: &mut Cx<'_>, seg: &Segment) -> Outcome {
+        if cx.config.profile == crate::Profile::Linux {
+            // As Linux: one for all of a connection's unwelcome segments, within `tcp_invalid_ratelimit`.
+            let last = core::mem::replace(&mut self.challenge.oow_at, cx.now);
+            if last != Instant::ZERO && cx.now.since(last) < cx.config.invalid_ratelimit {
+                self.challenge.oow_at = last;
+                cx.stats.tcp_ack_skipped += 1;
+                return self.discard(cx, seg, DropReason::Challenged);
+            }
+        }
         let limit = &mut self.challenge;
         if limit.sent == 0 || cx.now.since(limit.since) >= Duration::from_secs(1) {
             limit.since = cx.now;
