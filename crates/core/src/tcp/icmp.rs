@@ -46,6 +46,12 @@ impl Connection {
             IcmpKind::Hard(error) if matches!(self.state, State::SynSent | State::SynReceived) => {
                 self.fail(cx, Some(error), Event::Abort)
             }
+            // RFC 5461 4.1: Linux gives an attempt up at once, so that another address may be tried.
+            IcmpKind::Soft(error)
+                if self.state == State::SynSent && cx.config.profile == crate::Profile::Linux =>
+            {
+                self.fail(cx, Some(error), Event::Abort)
+            }
             IcmpKind::Hard(error) | IcmpKind::Soft(error) => {
                 self.soft_error = Some(error);
                 if self.options.recverr {

@@ -122,7 +122,7 @@ fn error_on_an_idle_connection_has_nothing_to_quote() {
 /// Shows: rfc5461-s4.1-a
 #[test]
 fn soft_error_leaves_an_attempt_alone_until_it_times_out() {
-    let mut h = Host::in_state(plain(), State::SynSent);
+    let mut h = Host::in_state(rfc(), State::SynSent);
     let _ = h.icmp(UNREACHABLE, 1_000);
     assert_eq!((h.conn.state(), h.conn.error()), (State::SynSent, None));
     h.timeline(secs(600));
@@ -132,10 +132,19 @@ fn soft_error_leaves_an_attempt_alone_until_it_times_out() {
 /// Shows: rfc5461-s4.1-a, rfc9293-s3.5-a
 #[test]
 fn attempt_succeeds_in_spite_of_a_soft_error() {
-    let mut h = Host::in_state(plain(), State::SynSent);
+    let mut h = Host::in_state(rfc(), State::SynSent);
     let _ = h.icmp(UNREACHABLE, 1_000);
     h.send(Seg::new(SYN_ACK, 5_000, 1_001));
     assert_eq!((h.conn.state(), h.conn.error()), (State::Established, None));
+}
+
+/// Linux tries the next address sooner.
+/// Shows: rfc5461-s4.1-a
+#[test]
+fn soft_error_ends_an_attempt_on_linux() {
+    let mut h = Host::in_state(plain(), State::SynSent);
+    let outcome = h.icmp(UNREACHABLE, 1_000);
+    assert_eq!((outcome.done, h.conn.error()), (Some(Done::Closed), Some(Errno::EHOSTUNREACH)));
 }
 
 /// Shows: cve-2004-0790-icmp
