@@ -498,13 +498,22 @@ impl Connection {
         if self.rcv.adv.lt(self.rcv.nxt) {
             self.rcv.adv = self.rcv.nxt;
         }
-        self.rcv.ack.now = true;
+        if self.fin_ack_may_wait(cx) && self.rcv.ack.ato > 0 {
+            self.delay_ack(cx);
+        } else {
+            self.rcv.ack.now = true;
+        }
         self.rcv.buf.discard_ooo();
         out.ready |= Ready::IN | Ready::RDHUP;
         if self.snd.fin_queued {
             out.ready |= Ready::HUP;
         }
         self.step(cx, Event::RcvFin);
+    }
+
+    /// Linux takes the first FIN for a sign that an answer follows soon, which may carry the ACK.
+    fn fin_ack_may_wait(&self, cx: &Cx<'_>) -> bool {
+        cx.config.profile == crate::Profile::Linux && self.state == State::Established
     }
 
     /// RFC 7323 4.3: TS.Recent follows segments that begin at or before Last.ACK.sent.

@@ -22,6 +22,7 @@ fn shut_wr_sends_all_then_a_fin_and_still_receives() {
         }
     }
     assert_eq!(got, 10_000);
+    net.pass(millis(50)); // the delayed ACK of the FIN
     assert_eq!(net.state(Side::A, client), State::FinWait2);
     assert_eq!(net.state(Side::B, server), State::CloseWait);
     net.send(Side::B, server, b"reply").unwrap();
