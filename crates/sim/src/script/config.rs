@@ -172,6 +172,11 @@ impl Config {
         self.ip_version == IpVersion::V6
     }
 
+    /// Whether its sockets are IPv4 ones: those of IPv4 packets may be IPv6 too.
+    pub fn is_v4_socket(&self) -> bool {
+        self.ip_version == IpVersion::V4
+    }
+
     /// The address of the stack under test.
     pub fn local(&self) -> IpAddr {
         let usual = if self.is_v6() {

@@ -11,6 +11,8 @@ pub mod encode;
 mod failure;
 mod flow;
 pub mod info;
+#[cfg(target_os = "linux")]
+pub mod kernel;
 pub mod map;
 mod packets;
 mod runner;
@@ -26,6 +28,8 @@ pub use decode::{Seen, decode};
 pub use encode::encode;
 pub use failure::{Failure, Rung};
 pub use map::{Ends, Map};
+#[cfg(target_os = "linux")]
+pub use runner::run_on_kernel;
 pub use runner::{Options, Report, run};
 
 /// IP's number for TCP.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sockeye_core::wire::tcp::Flags;
-use sockeye_core::{Instant, Packet as Raw};
+use sockeye_core::{Instant, Packet as Raw, Profile};
 
 use super::compare::{Difference, part};
 use super::runner::{Due, Runner, Sent, Step};
@@ -27,6 +27,12 @@ impl Runner<'_> {
             self.setup.urgent |= tcp.flags.contains(Flags::URG);
         }
         let bytes = encode(packet, &flow.ends, &flow.map).map_err(|what| self.fail(what))?;
+        #[cfg(target_os = "linux")]
+        if let Some(kernel) = &mut self.kernel {
+            let sent = kernel.send(bytes);
+            self.note(self.now, Some(self.line()), packet.to_string());
+            return sent.map_err(|error| self.fail(format!("the interface: {error}")));
+        }
         let mut raw = Raw::from_bytes(bytes.into());
         if let Body::Tcp(Tcp { gso: Some(size), .. }) = &packet.body {
             raw.gso_size = *size;
@@ -62,7 +68,11 @@ impl Runner<'_> {
                     gso.unwrap_or(0)
                 )));
             }
-            let wanted = Packet { body: Body::Tcp(part(&whole, done, len)), ..expected.clone() };
+            let mut segment = part(&whole, done, len);
+            if len < whole.seq.len && self.profile == Profile::Linux {
+                leave_push_open(&mut segment, &sent.seen);
+            }
+            let wanted = Packet { body: Body::Tcp(segment), ..expected.clone() };
             at = self.compare(&wanted, sent, due)?;
             done += len;
             if done >= whole.seq.len {
@@ -210,6 +220,14 @@ fn brief(packet: &Packet, like: &Packet) -> Packet {
         tcp.urgent = tcp.urgent.filter(|&urgent| urgent != 0);
     }
     packet
+}
+
+/// Linux marks the end of each super-segment with PSH, and how many segments one is made of depends on rate and
+/// round trip: within a run of segments that the script writes as one, PSH is not compared.
+fn leave_push_open(segment: &mut Tcp, seen: &Seen) {
+    if let Body::Tcp(actual) = &seen.packet.body {
+        segment.flags.set(Flags::PSH, actual.flags.contains(Flags::PSH));
+    }
 }
 
 fn ports_of(packet: &Packet) -> Option<(u16, u16)> {

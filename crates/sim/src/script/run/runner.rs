@@ -14,6 +14,8 @@ use sockeye_core::{Duration, Instant, Profile};
 use super::calls::{Descriptors, Pending};
 use super::failure::{Failure, Rung};
 use super::flow::Flows;
+#[cfg(target_os = "linux")]
+use super::kernel::{HostInfo, Kernel, Link};
 use super::setup::Setup;
 use super::{Seen, decode, info};
 use crate::script::ast::{Action, Call, CodeBlock, Direction, Event, EventTime, Script};
@@ -28,6 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(1_000);
 const MAX_TIME: Duration = Duration::from_secs(1_000_000_000);
 /// Timers that may fire in one script.
 const MAX_STEPS: u32 = 1_000_000;
+/// How late, in percent of its time, a timer of the host's may be.
+#[cfg(target_os = "linux")]
+const KERNEL_PERCENT: f64 = 13.0;
 /// Packets that may wait to be expected.
 const MAX_UNSEEN: usize = 10_000;
 
@@ -67,18 +72,27 @@ pub struct Report {
 
 /// Runs a script.
 pub fn run(script: &Script, options: &Options<'_>) -> Result<Report, Box<Failure>> {
-    let mut runner = Runner::new(script, options)?;
-    for (index, event) in script.events.iter().enumerate() {
-        runner.index = index;
-        if let Err(failure) = runner.event(event) {
-            if !runner.forgives(event) {
-                return Err(failure);
-            }
-            runner.base = runner.elapsed();
-            runner.warnings.push(*failure);
-        }
-    }
-    runner.finish()
+    let mut runner = Runner::bare(script, options)?;
+    runner.set_up()?;
+    runner.run()
+}
+
+/// Runs a script on the host's own TCP, in real time; its interface must have the configuration's local address, and
+/// the route to the remote. `tolerance` is the least that is allowed for time.
+#[cfg(target_os = "linux")]
+pub fn run_on_kernel<'a>(
+    script: &'a Script,
+    options: &Options<'a>,
+    link: &'a mut dyn Link,
+    tolerance: Duration,
+) -> Result<Report, Box<Failure>> {
+    let mut runner = Runner::bare(script, options)?;
+    runner.kernel = Some(Kernel::new(link));
+    runner.config.tolerance = runner.config.tolerance.max(tolerance);
+    // A kernel's timers are coarser the further away they are.
+    runner.config.tolerance_percent = runner.config.tolerance_percent.max(KERNEL_PERCENT);
+    runner.set_up()?;
+    runner.run()
 }
 
 /// A packet that the stack sent and the script has not expected yet.
@@ -101,6 +115,7 @@ pub(super) struct Due {
 pub(super) struct Runner<'a> {
     pub script: &'a Script,
     pub config: Config,
+    pub profile: Profile,
     pub stack: Stack,
     pub interface: InterfaceId,
     pub now: Instant,
@@ -121,12 +136,15 @@ pub(super) struct Runner<'a> {
     allow_trailing: bool,
     steps: u32,
     read: &'a dyn Fn(&str) -> Option<String>,
+    /// The host's TCP, in place of `stack`.
+    #[cfg(target_os = "linux")]
+    pub kernel: Option<Kernel<'a>>,
 }
 
 pub(super) type Step<T> = Result<T, Box<Failure>>;
 
 impl<'a> Runner<'a> {
-    fn new(script: &'a Script, options: &Options<'a>) -> Step<Runner<'a>> {
+    fn bare(script: &'a Script, options: &Options<'a>) -> Step<Runner<'a>> {
         let fail =
             |line: u32, what: String| Failure::new(&script.source, line, Duration::ZERO, what, Vec::new());
         let config = script.config(&options.config).map_err(|error| {
@@ -142,14 +160,18 @@ impl<'a> Runner<'a> {
         let mut stack = Stack::new(sockeye_core::Config::new(options.profile), [0x5e; 32]);
         let prefix = if config.is_v6() { 64 } else { 16 };
         let addresses = vec![Cidr::new(config.local(), prefix)];
-        let interface = stack.add_interface(Interface::new("tun0", mtu, addresses));
+        let mut tun = Interface::new("tun0", mtu, addresses);
+        // A burst is cut into segments on its way out, as a kernel's is.
+        tun.gso_max = 65_535;
+        let interface = stack.add_interface(tun);
         let last_expected = script.events.iter().rposition(is_expectation).unwrap_or(0);
-        let mut runner = Runner {
+        Ok(Runner {
             flows: Flows::new(config.local(), config.remote(), config.bind_port),
             descriptors: Descriptors::new(),
             setup: Setup::default(),
             script,
             config,
+            profile: options.profile,
             stack,
             interface,
             now: START,
@@ -165,17 +187,40 @@ impl<'a> Runner<'a> {
             allow_trailing: options.allow_trailing,
             steps: 0,
             read: options.read,
-        };
-        runner.add_default_route();
-        for path in runner.config.init_scripts.clone() {
-            runner.settings(&[shell::Setting::Script { path }], 1)?;
+            #[cfg(target_os = "linux")]
+            kernel: None,
+        })
+    }
+
+    /// What comes before the first event.
+    fn set_up(&mut self) -> Step<()> {
+        self.add_default_route();
+        for path in self.config.init_scripts.clone() {
+            self.settings(&[shell::Setting::Script { path }], 1)?;
         }
-        for command in &script.init {
-            let (line, _) = script.source.position(command.span.start);
-            runner.settings(&command.settings, line)?;
+        for command in &self.script.init {
+            let (line, _) = self.script.source.position(command.span.start);
+            self.settings(&command.settings, line)?;
         }
-        runner.check_settings_at_the_end()?;
-        Ok(runner)
+        self.check_settings_at_the_end()
+    }
+
+    fn run(mut self) -> Step<Report> {
+        #[cfg(target_os = "linux")]
+        if let Some(kernel) = &mut self.kernel {
+            kernel.restart();
+        }
+        for (index, event) in self.script.events.iter().enumerate() {
+            self.index = index;
+            if let Err(failure) = self.event(event) {
+                if !self.forgives(event) {
+                    return Err(failure);
+                }
+                self.base = self.elapsed();
+                self.warnings.push(*failure);
+            }
+        }
+        self.finish()
     }
 
     /// What runs after the script must be understood too, though the stack is gone by then.
@@ -211,7 +256,8 @@ impl<'a> Runner<'a> {
         self.base = match &event.action {
             Action::Packet(packet) if packet.direction == Direction::Outbound => {
                 let at = self.expect(packet, due)?;
-                if due.exact { due.from } else { at }
+                // A host's lateness must not add up.
+                if due.exact && !self.is_real_time() { due.from } else { at.max(due.from) }
             }
             action => {
                 if !due.any {
@@ -228,6 +274,14 @@ impl<'a> Runner<'a> {
             }
         };
         Ok(())
+    }
+
+    /// Whether the other party is the host's TCP.
+    fn is_real_time(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        return self.kernel.is_some();
+        #[cfg(not(target_os = "linux"))]
+        false
     }
 
     /// Whether `--non_fatal` makes a failure of this event a warning.
@@ -275,11 +329,21 @@ impl<'a> Runner<'a> {
         self.config.tolerance.max(since.mul_f64(self.config.tolerance_percent / 100.0))
     }
 
+    /// How far from its end a call may return.
+    pub fn tolerance_of_call(&self, end: Instant) -> Duration {
+        let whole = if self.is_real_time() { end.since(START) } else { Duration::ZERO };
+        self.config.tolerance.max(whole.mul_f64(self.config.tolerance_percent / 100.0))
+    }
+
     /// Lets time pass up to `to`; what is due before that happens, what is due then not yet.
     pub fn advance_to(&mut self, to: Instant) -> Step<()> {
         self.settle()?;
         while let Some(at) = self.next_deadline().filter(|&at| at < to) {
             self.fire(at)?;
+        }
+        #[cfg(target_os = "linux")]
+        if self.kernel.is_some() {
+            self.listen_until(to)?;
         }
         self.now = self.now.max(to);
         self.settle()
@@ -287,6 +351,11 @@ impl<'a> Runner<'a> {
 
     /// When something happens by itself: a timer of the stack, the end of a call's patience.
     fn next_deadline(&self) -> Option<Instant> {
+        #[cfg(target_os = "linux")]
+        if self.kernel.is_some() {
+            // The host does not tell: it is looked at again and again.
+            return Some(self.now + Duration::from_millis(1));
+        }
         let stack = self.stack.next_deadline();
         let call = self.pending.as_ref().and_then(|pending| pending.deadline());
         [stack, call].into_iter().flatten().min()
@@ -297,6 +366,11 @@ impl<'a> Runner<'a> {
         if self.steps > MAX_STEPS {
             return Err(self.fail(format!("more than {MAX_STEPS} timers have fired")));
         }
+        #[cfg(target_os = "linux")]
+        if self.kernel.is_some() {
+            self.listen_until(at)?;
+            return self.settle();
+        }
         self.now = self.now.max(at);
         self.stack.advance(self.now);
         self.settle()
@@ -304,6 +378,10 @@ impl<'a> Runner<'a> {
 
     /// Takes what the stack has to send, and lets a waiting call see what has changed.
     pub fn settle(&mut self) -> Step<()> {
+        #[cfg(target_os = "linux")]
+        if self.kernel.is_some() {
+            self.listen_until(self.now)?;
+        }
         loop {
             let mut out = Vec::new();
             while self.stack.wants_transmit() {
@@ -325,6 +403,22 @@ impl<'a> Runner<'a> {
                 return Ok(());
             }
         }
+    }
+
+    /// Takes what the host's TCP sends until then.
+    #[cfg(target_os = "linux")]
+    fn listen_until(&mut self, until: Instant) -> Step<()> {
+        let until = until.since(START);
+        while let Some(kernel) = &mut self.kernel {
+            let received = kernel.receive(until);
+            self.now = self.now.max(START + kernel.elapsed());
+            match received {
+                Ok(Some(packet)) => self.record(&packet)?,
+                Ok(None) => break,
+                Err(error) => return Err(self.fail(format!("the interface: {error}"))),
+            }
+        }
+        Ok(())
     }
 
     fn record(&mut self, bytes: &[u8]) -> Step<()> {
@@ -376,7 +470,7 @@ impl<'a> Runner<'a> {
     fn wait_for_call(&mut self) -> Step<()> {
         self.settle()?;
         while let Some(pending) = &self.pending {
-            let limit = pending.limit() + self.config.tolerance;
+            let limit = pending.limit() + self.tolerance_of_call(pending.limit());
             match self.next_deadline().filter(|&at| at <= limit) {
                 Some(at) => self.fire(at)?,
                 None => {
@@ -391,19 +485,33 @@ impl<'a> Runner<'a> {
     }
 
     fn code(&mut self, code: &CodeBlock) -> Step<()> {
+        #[cfg(target_os = "linux")]
+        if self.kernel.is_some() {
+            let ends = self.flows.current().map(|flow| flow.ends);
+            let shown = ends.and_then(|ends| HostInfo::ask(&ends).ok().flatten());
+            return self.run_code(code, shown.is_some(), &|name| shown.as_ref()?.value(name));
+        }
         let socket = self.socket_under_test();
         let shown = socket.and_then(|id| self.stack.tcp_info(self.now, id).ok());
-        let info = |name: &str| info::value(shown.as_ref()?, name);
-        match self.interpreter.run(&code.program, &info) {
+        self.run_code(code, shown.is_some(), &|name| info::value(shown.as_ref()?, name))
+    }
+
+    fn run_code(
+        &mut self,
+        code: &CodeBlock,
+        connected: bool,
+        info: &dyn Fn(&str) -> Option<i128>,
+    ) -> Step<()> {
+        match self.interpreter.run(&code.program, info) {
             Ok(lines) => {
                 self.printed.extend(lines);
                 Ok(())
             }
             Err(error) => {
                 let line = self.line() + error.line;
-                let what = match shown {
-                    None => format!("{error}; there is no connection whose statistics could be asked"),
-                    Some(_) => error.to_string(),
+                let what = match connected {
+                    false => format!("{error}; there is no connection whose statistics could be asked"),
+                    true => error.to_string(),
                 };
                 Err(self.fail_at(line, what))
             }

@@ -42,6 +42,10 @@ impl Runner<'_> {
 
     /// Does what one setting says; the reason if the stack cannot.
     pub fn apply(&mut self, setting: &Setting) -> Result<(), String> {
+        #[cfg(target_os = "linux")]
+        if let Some(kernel) = &mut self.kernel {
+            return kernel.apply(setting);
+        }
         match setting {
             Setting::Sysctl { name, value } => {
                 let mut config = self.stack.config().clone();

@@ -351,7 +351,7 @@ fn vector_len(expr: &Expr) -> Result<usize, Refusal> {
     items(expr).iter().try_fold(0, |sum, item| Ok(sum + slice_of(item)?.1))
 }
 
-fn check_bytes(expected: &Expr, got: &[u8]) -> Result<(), Refusal> {
+pub(in super::super) fn check_bytes(expected: &Expr, got: &[u8]) -> Result<(), Refusal> {
     let Expr::Str { bytes, open } = expected else { return Ok(()) };
     let fits = if *open { got.starts_with(bytes) } else { got == bytes.as_slice() };
     if fits {

@@ -12,10 +12,10 @@
 mod data;
 mod options;
 mod ready;
-mod values;
+pub(super) mod values;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use sockeye_core::socket::fd::FdTable;
 use sockeye_core::socket::op::{AcceptOp, CloseOp, ConnectOp, OpPoll};
@@ -24,9 +24,12 @@ use sockeye_core::stack::{Event, Stack};
 use sockeye_core::{Errno, Instant, Ready, SocketId};
 
 use super::flow::plain;
+#[cfg(target_os = "linux")]
+use super::kernel::KernelCall;
 use super::runner::{Runner, Step};
 use crate::script::ast::{Call, Expr};
-use crate::script::{IpVersion, constants};
+use crate::script::{Config, IpVersion, constants};
+pub(super) use data::check_bytes;
 use data::{Receive, Send};
 use options::Got;
 use ready::{Epoll, EpollWait, Poll};
@@ -91,6 +94,9 @@ enum Operation {
     Receive(Box<Receive>),
     Poll(Poll),
     EpollWait(EpollWait),
+    /// The host makes it.
+    #[cfg(target_os = "linux")]
+    Kernel(KernelCall),
 }
 
 /// Something a descriptor names that is no socket.
@@ -151,6 +157,12 @@ impl Descriptors {
 impl Runner<'_> {
     /// Starts a call that must return at `limit`.
     pub fn begin_call(&mut self, call: &Call, line: u32, limit: Instant) -> Step<Pending> {
+        #[cfg(target_os = "linux")]
+        if self.kernel.is_some() {
+            let operation = self.begin_kernel_call(call).map_err(|what| self.fail(what))?;
+            let operation = Operation::Kernel(operation);
+            return Ok(Pending { call: call.clone(), line, limit, operation, deadline: None, done: false });
+        }
         let operation = self.operation(call).map_err(|what| self.fail(what))?;
         Ok(Pending { call: call.clone(), line, limit, operation, deadline: None, done: false })
     }
@@ -186,8 +198,9 @@ impl Runner<'_> {
                 return Err(self.fail_at(pending.line, format!("{}: {what}", call.name)));
             }
         }
-        let early = self.now + self.config.tolerance < pending.limit;
-        let late = self.now > pending.limit + self.config.tolerance;
+        let tolerance = self.tolerance_of_call(pending.limit);
+        let early = self.now + tolerance < pending.limit;
+        let late = self.now > pending.limit + tolerance;
         if early || late {
             let should = pending.limit.since(self.instant(std::time::Duration::ZERO));
             let what = format!("'{}' returned at {:?}, expected at {should:?}", call.name, self.elapsed());
@@ -200,6 +213,11 @@ impl Runner<'_> {
         let Some(expected) = values::number(&call.result)? else { return Ok(()) };
         match returned {
             Ok(fd) if makes_descriptor(&call.name) && expected >= 0 => {
+                #[cfg(target_os = "linux")]
+                if self.kernel.is_some() {
+                    self.name_kernel_socket(call, expected);
+                    return Ok(());
+                }
                 self.descriptors.names.insert(expected, fd as i32);
                 Ok(())
             }
@@ -228,6 +246,8 @@ impl Runner<'_> {
             Operation::Receive(receive) => self.check_receive(&args, receive),
             Operation::Poll(poll) => poll.check(&args),
             Operation::EpollWait(wait) => wait.check(&args),
+            #[cfg(target_os = "linux")]
+            Operation::Kernel(call) => self.check_kernel_output(&args, call),
             _ => Ok(()),
         }
     }
@@ -250,6 +270,11 @@ impl Runner<'_> {
             Operation::Receive(receive) => self.poll_receive(receive),
             Operation::Poll(poll) => self.poll_poll(poll),
             Operation::EpollWait(wait) => self.poll_epoll(wait),
+            #[cfg(target_os = "linux")]
+            Operation::Kernel(call) => match self.poll_kernel_call(call) {
+                Some(returned) => OpPoll::Ready(returned),
+                None => OpPoll::Wait { interest: Ready::empty(), deadline: Instant::NEVER },
+            },
         }
     }
 
@@ -290,7 +315,7 @@ impl Runner<'_> {
     }
 
     fn socket(&mut self, args: &Args) -> Result<Returned, Refusal> {
-        let usual = if self.config.ip_version == IpVersion::V4 { Domain::INET } else { Domain::INET6 };
+        let usual = if self.config.is_v4_socket() { Domain::INET } else { Domain::INET6 };
         let domain = args.int(0)?.map_or(usual, Domain);
         let kind = SocketType(args.int(1)?.unwrap_or(SocketType::STREAM.0));
         let protocol = Protocol(args.int(2)?.unwrap_or(0));
@@ -302,11 +327,7 @@ impl Runner<'_> {
     }
 
     fn bind(&mut self, args: &Args) -> Result<Returned, Refusal> {
-        let usual = match self.config.ip_version {
-            IpVersion::V4 => "0.0.0.0:0",
-            _ => "[::]:0",
-        };
-        let addr = args.address(1, with_port(usual, self.config.bind_port))?;
+        let addr = args.address(1, values::wildcard(self.config.is_v4_socket(), self.config.bind_port))?;
         let Ok(id) = self.descriptors.socket(args.number(0)?) else { return Ok(self.bad_descriptor(args)) };
         let bound = self.stack.bind(id, addr);
         if let (Ok(()), Ok(name)) = (bound, self.stack.getsockname(id)) {
@@ -337,20 +358,13 @@ impl Runner<'_> {
 
     fn connect(&mut self, args: &Args) -> Result<Operation, Refusal> {
         let fd = args.number(0)?;
-        let usual = match self.config.ip_version {
-            IpVersion::V4MappedV6 => match self.config.remote() {
-                std::net::IpAddr::V4(v4) => std::net::IpAddr::V6(v4.to_ipv6_mapped()),
-                v6 => v6,
-            },
-            _ => self.config.remote(),
-        };
         let Ok(id) = self.descriptors.socket(fd) else {
             return Ok(Operation::Done(self.bad_descriptor(args)));
         };
         if args.is_unspecified_family(1) {
             return Ok(Operation::Done(self.stack.disconnect(self.now, id).map(|()| 0)));
         }
-        let addr = args.address(1, SocketAddr::new(usual, self.config.connect_port))?;
+        let addr = args.address(1, usual_peer(&self.config))?;
         let nonblocking = self.descriptors.table.is_nonblocking(self.descriptors.live(fd)).unwrap_or(false);
         let mut op = ConnectOp::new(id, addr, nonblocking);
         let begun = op.poll(&mut self.stack, self.now);
@@ -443,14 +457,17 @@ fn failed(error: Errno) -> String {
     format!("-1 {} ({})", error.name(), error.message())
 }
 
-fn makes_descriptor(name: &str) -> bool {
+pub(super) fn makes_descriptor(name: &str) -> bool {
     matches!(name, "socket" | "accept" | "accept4" | "open" | "dup" | "epoll_create" | "epoll_create1")
 }
 
-fn with_port(addr: &str, port: u16) -> SocketAddr {
-    let mut addr: SocketAddr = addr.parse().expect("the wildcard addresses above are addresses");
-    addr.set_port(port);
-    addr
+/// Where `connect` goes that names no address.
+pub(super) fn usual_peer(config: &Config) -> SocketAddr {
+    let ip = match (config.ip_version, config.remote()) {
+        (IpVersion::V4MappedV6, IpAddr::V4(v4)) => IpAddr::V6(v4.to_ipv6_mapped()),
+        (_, ip) => ip,
+    };
+    SocketAddr::new(ip, config.connect_port)
 }
 
 fn map<T>(poll: OpPoll<T>, to: impl FnOnce(T) -> i64) -> OpPoll<i64> {
@@ -461,7 +478,7 @@ fn map<T>(poll: OpPoll<T>, to: impl FnOnce(T) -> i64) -> OpPoll<i64> {
 }
 
 /// A list's items, or the value itself as its only item.
-fn items(expr: &Expr) -> &[Expr] {
+pub(super) fn items(expr: &Expr) -> &[Expr] {
     match expr {
         Expr::List(items) => items,
         other => std::slice::from_ref(other),

@@ -53,7 +53,7 @@ pub(super) struct EpollWait {
 }
 
 impl Runner<'_> {
-    fn until(&self, timeout: Option<i64>) -> Instant {
+    pub(in super::super) fn until(&self, timeout: Option<i64>) -> Instant {
         match timeout {
             Some(ms) if ms >= 0 => self.now + std::time::Duration::from_millis(ms as u64),
             _ => Instant::NEVER,

@@ -7,7 +7,7 @@ use crate::script::ast::{Call, Expr, Field};
 use crate::script::eval;
 
 /// The arguments of a call.
-pub(super) struct Args<'a>(pub &'a Call);
+pub(in super::super) struct Args<'a>(pub &'a Call);
 
 impl<'a> Args<'a> {
     /// An argument.
@@ -42,27 +42,33 @@ impl<'a> Args<'a> {
     }
 }
 
+/// The wildcard address.
+pub(in super::super) fn wildcard(v4: bool, port: u16) -> SocketAddr {
+    let ip = if v4 { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+    SocketAddr::new(ip, port)
+}
+
 /// A number, none for `...`.
-pub(super) fn number(expr: &Expr) -> Result<Option<i64>, Refusal> {
+pub(in super::super) fn number(expr: &Expr) -> Result<Option<i64>, Refusal> {
     eval::number(expr).map_err(|error| error.to_string())
 }
 
 /// A length in bytes.
-pub(super) fn length(expr: &Expr) -> Result<usize, Refusal> {
+pub(in super::super) fn length(expr: &Expr) -> Result<usize, Refusal> {
     const MOST: usize = 64 << 20;
     let n = number(expr)?.ok_or("a length must be said")?;
     usize::try_from(n).ok().filter(|&n| n <= MOST).ok_or_else(|| format!("a length of {n} bytes"))
 }
 
 /// A member of a struct, by any of its names.
-pub(super) fn field<'a>(expr: &'a Expr, names: &[&str]) -> Option<&'a Expr> {
+pub(in super::super) fn field<'a>(expr: &'a Expr, names: &[&str]) -> Option<&'a Expr> {
     let Expr::Struct(fields) = expr else { return None };
     let named = |field: &&Field| field.name.as_deref().is_some_and(|name| names.contains(&name));
     fields.iter().find(named).map(|field| &field.value)
 }
 
 /// The call without its result.
-pub(super) fn head(call: &Call) -> String {
+pub(in super::super) fn head(call: &Call) -> String {
     let text = call.to_string();
     // The result is what stands last: the arguments may hold an '=' of their own.
     text.rfind(") = ").map_or(text.clone(), |at| text[..=at].to_owned())
@@ -101,7 +107,7 @@ fn socket_address(expr: &Expr, usual: SocketAddr) -> Result<SocketAddr, Refusal>
 }
 
 /// Compares an address with what the script expects.
-pub(super) fn check_address(expected: &Expr, actual: SocketAddr) -> Result<(), Refusal> {
+pub(in super::super) fn check_address(expected: &Expr, actual: SocketAddr) -> Result<(), Refusal> {
     let wanted = socket_address(expected, actual)?;
     if wanted.ip() == actual.ip() && wanted.port() == actual.port() {
         return Ok(());
@@ -110,7 +116,7 @@ pub(super) fn check_address(expected: &Expr, actual: SocketAddr) -> Result<(), R
 }
 
 /// Compares a number with what the script expects; `what` names it.
-pub(super) fn check_number(what: &str, expected: &Expr, actual: i64) -> Result<(), Refusal> {
+pub(in super::super) fn check_number(what: &str, expected: &Expr, actual: i64) -> Result<(), Refusal> {
     match number(expected)? {
         Some(wanted) if wanted != actual => {
             Err(format!("{what}: expected {wanted} ({expected}), actual {actual}"))

@@ -333,7 +333,7 @@ fn one_expectation_may_be_several_segments() {
     let wrong = outcome(&text("+0 > P. 1:3001(3000) ack 1 gso 999\n")).unwrap_err();
     assert!(wrong.what.contains("gso 999"), "{wrong}");
     let wrong = outcome(&text("+0 > P. 1:4001(4000) ack 1\n")).unwrap_err();
-    assert_eq!(wrong.differences[0].field, "flags", "{wrong}");
+    assert!(wrong.what.starts_with("no packet came"), "{wrong}");
 }
 
 #[test]
