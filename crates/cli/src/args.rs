@@ -7,6 +7,8 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sockeye::core::Profile;
 
+use crate::script::ScriptArgs;
+
 /// What each exit code means; stands under every manual page.
 pub const EXIT_CODES: &str = "\
 Exit codes:
@@ -27,6 +29,7 @@ Examples:
   sockeye demo                      watch a connection from socket() to CLOSED; needs no rights
   sudo sockeye serve --device tun:tun0 --address 192.0.2.2/24 --port 8080 --http .
   sudo sockeye connect --device tun:tun1 --address 198.51.100.2/24 198.51.100.1 22
+  sockeye script FILE.pkt           exact segments, calls and times, in the packetdrill language
 
 `sockeye help COMMAND` is the manual of a command.";
 
@@ -63,6 +66,12 @@ Standard input goes to the peer, what the peer sends to standard output. At the 
 sending direction is shut down (half-close); the command ends when the peer has closed too. Ctrl-C closes
 the connection with FIN; Ctrl-C once more resets it. For the device see `sockeye help serve`.";
 
+const SCRIPT_EXAMPLES: &str = "\
+Examples:
+  sockeye script close.pkt --trace  and all that happened, though it passed
+  sockeye script crates/sim/scripts --json | jq 'select(.passed | not)'
+  sudo sockeye script --against kernel --neutral crates/sim/scripts";
+
 /// A complete TCP outside the kernel.
 ///
 /// Sockeye is TCP connection management in user space: ports, sockets, listeners with their two queues, the
@@ -95,6 +104,15 @@ pub enum Command {
     /// Open a connection over a device and join it to standard input and output
     #[command(after_long_help = concat_help(CONNECT_EXAMPLES))]
     Connect(ConnectArgs),
+    /// Run scripts in the packetdrill language: exact segments, calls and times
+    ///
+    /// Each script runs on a stack of its own in virtual time, in a few milliseconds; with `--against kernel` on the
+    /// host's TCP in real time, in a network namespace of its own. What goes wrong is shown with the line, expected
+    /// against actual, and all that happened before.
+    ///
+    /// Exit code 0 only if all passed; a script that cannot be run has failed.
+    #[command(after_long_help = concat_help(SCRIPT_EXAMPLES))]
+    Script(ScriptArgs),
 }
 
 /// A manual page's end: examples and exit codes.

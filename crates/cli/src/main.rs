@@ -1,4 +1,4 @@
-//! The `sockeye` command: `demo`, `serve`, `connect`.
+//! The `sockeye` command: `demo`, `serve`, `connect`, `script`.
 
 mod args;
 mod connect;
@@ -8,6 +8,7 @@ mod ended;
 mod failure;
 mod link;
 mod out;
+mod script;
 mod serve;
 mod stop;
 
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     let (outcome, json) = match &cli.command {
         Command::Demo(args) => (demo::run(args), args.json.then_some(Stream::Stdout)),
         Command::Serve(args) => (serve::run(args), args.link.json.then_some(Stream::Stdout)),
+        Command::Script(args) => return script::script(args),
         Command::Connect(args) => (connect::run(args), args.link.json.then_some(Stream::Stderr)),
     };
     let Err(failure) = outcome else { return ExitCode::SUCCESS };
