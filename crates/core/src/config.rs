@@ -4,10 +4,12 @@
 //! an [`Options`] belongs to a socket. Both start from a [`Profile`].
 
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 
-use crate::time::Duration;
+use crate::md5::Md5Keys;
+use crate::time::{Bounds, Duration};
 
 /// Whose lawful behaviour the stack follows where systems differ.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
@@ -47,6 +49,8 @@ pub enum CongestionKind {
     Reno,
     /// BBR version 3 (draft-ietf-ccwg-bbr), paced.
     Bbr,
+    /// DCTCP (RFC 8257), for paths that mark; asks for ECN.
+    Dctcp,
 }
 
 impl CongestionKind {
@@ -56,14 +60,19 @@ impl CongestionKind {
             CongestionKind::Cubic => "cubic",
             CongestionKind::Reno => "reno",
             CongestionKind::Bbr => "bbr",
+            CongestionKind::Dctcp => "dctcp",
         }
     }
 
     /// The algorithm of that name.
     pub fn from_name(name: &str) -> Option<CongestionKind> {
-        [CongestionKind::Cubic, CongestionKind::Reno, CongestionKind::Bbr]
-            .into_iter()
-            .find(|k| k.name() == name)
+        use CongestionKind::{Bbr, Cubic, Dctcp, Reno};
+        [Cubic, Reno, Bbr, Dctcp].into_iter().find(|k| k.name() == name)
+    }
+
+    /// Whether it is of little use without ECN, and so asks for it and accepts it whatever `tcp_ecn` says.
+    pub const fn needs_ecn(self) -> bool {
+        matches!(self, CongestionKind::Dctcp)
     }
 }
 
@@ -209,6 +218,9 @@ pub struct Config {
     // Handshake and listeners.
     /// Retransmissions of a SYN (`tcp_syn_retries`).
     pub syn_retries: u8,
+    /// Retransmissions of a SYN that come one initial RTO apart, before the doubling begins, on top of `syn_retries`
+    /// (`tcp_syn_linear_timeouts`).
+    pub syn_linear_timeouts: u8,
     /// Retransmissions of a SYN-ACK (`tcp_synack_retries`).
     pub synack_retries: u8,
     /// The least R2 for a SYN (MUST-23): an attempt lasts at least this long unless told otherwise.
@@ -224,6 +236,8 @@ pub struct Config {
     /// RST instead of holding the last ACK at a full accept queue (`tcp_abort_on_overflow`;
     /// FreeBSD's `rst_on_sock_fail`).
     pub abort_on_overflow: bool,
+    /// How long a parked SYN waits for what its owner says ([`crate::stack::Stack::park`]).
+    pub park_timeout: Duration,
 
     // Options of segments.
     /// Offer window scaling (`tcp_window_scaling`).
@@ -256,6 +270,9 @@ pub struct Config {
     pub pacing_ss_ratio: u16,
     /// The pacing rate in congestion avoidance (`tcp_pacing_ca_ratio`).
     pub pacing_ca_ratio: u16,
+    /// The receive buffer grows with what is read in a round trip, up to `rmem[2]`, unless SO_RCVBUF was set
+    /// (`tcp_moderate_rcvbuf`).
+    pub moderate_rcvbuf: bool,
     /// Shrink cwnd after idle (`tcp_slow_start_after_idle`).
     pub slow_start_after_idle: bool,
     /// The least RTO (`tcp_rto_min_us`).
@@ -278,6 +295,12 @@ pub struct Config {
     pub frto: bool,
     /// PSH on the last segment of each burst as Linux does (else only where the queue empties).
     pub push_each_burst: bool,
+    /// Size super-segments by rate and round trip, and let short ones wait for the next ACK, as Linux does.
+    pub tso_autosizing: bool,
+    /// Segments that a super-segment may always have, whatever the rate (`tcp_min_tso_segs`).
+    pub min_tso_segs: u8,
+    /// TCP_NOTSENT_LOWAT of new sockets, bytes (`tcp_notsent_lowat`).
+    pub notsent_lowat: u32,
 
     // Receiving.
     /// The longest a delayed ACK waits, below 0.5 s (MUST-40).
@@ -376,6 +399,7 @@ impl Config {
             mem_limit: 4 << 30,
             max_sockets: 4 << 20,
             syn_retries: 6,
+            syn_linear_timeouts: 4,
             synack_retries: 5,
             syn_min_timeout: Duration::ZERO,
             somaxconn: 4_096,
@@ -383,6 +407,7 @@ impl Config {
             syncache_limit: 65_536,
             syncookies: SynCookies::WhenFull,
             abort_on_overflow: false,
+            park_timeout: Duration::from_secs(130), // a little more than Linux's `connect` takes
             window_scaling: true,
             timestamps: true,
             sack: true,
@@ -397,6 +422,7 @@ impl Config {
             pacing: false,
             pacing_ss_ratio: 200,
             pacing_ca_ratio: 120,
+            moderate_rcvbuf: true,
             slow_start_after_idle: true,
             rto_min: Duration::from_millis(200),
             rto_initial: Duration::from_secs(1),
@@ -408,6 +434,9 @@ impl Config {
             tlp: true,
             frto: true,
             push_each_burst: true,
+            tso_autosizing: true,
+            min_tso_segs: 2,
+            notsent_lowat: u32::MAX,
             delack_max: Duration::from_millis(200),
             delack_min: Duration::from_millis(40),
             quick_acks: 16,
@@ -443,6 +472,7 @@ impl Config {
     }
 
     fn make_freebsd(&mut self) {
+        self.syn_linear_timeouts = 0;
         self.somaxconn = 128;
         self.rto_min = Duration::from_millis(230);
         self.delack_min = Duration::from_millis(40);
@@ -451,6 +481,7 @@ impl Config {
         self.synack_retries = 3;
         self.abort_on_overflow = true; // net.inet.tcp.syncache.rst_on_sock_fail
         self.push_each_burst = false;
+        self.tso_autosizing = false;
         self.local_port_range = 10_000..=65_535;
         self.tolerate_missing_timestamps = false;
         self.min_snd_mss = 216;
@@ -458,6 +489,7 @@ impl Config {
     }
 
     fn make_rfc(&mut self) {
+        self.syn_linear_timeouts = 0;
         self.syn_retries = 8;
         self.syn_min_timeout = Duration::from_secs(180); // MUST-23
         self.min_snd_mss = 536; // CVE-2019-11479, requirements note 10
@@ -468,6 +500,7 @@ impl Config {
         self.quick_acks = 0;
         self.delack_min = Duration::from_millis(200);
         self.push_each_burst = false;
+        self.tso_autosizing = false;
         self.local_port_range = 49_152..=65_535; // RFC 6335 6
     }
 }
@@ -597,6 +630,14 @@ pub struct Options {
     pub ip_options: Option<alloc::boxed::Box<[u8]>>,
     /// IP_FREEBIND: bind to an address that is not ours.
     pub freebind: bool,
+    /// Sends with MSG_ZEROCOPY are reported when their data is acknowledged (SO_ZEROCOPY).
+    pub zerocopy: bool,
+    /// SOF_TIMESTAMPING_* bits (SO_TIMESTAMPING).
+    pub timestamping: u32,
+    /// TCP_RTO_MAX_MS, TCP_RTO_MIN_US, TCP_DELACK_MAX_US.
+    pub bounds: Bounds,
+    /// Keys by peers (TCP_MD5SIG).
+    pub md5: Option<Arc<Md5Keys>>,
     /// Flags kept for programs that read back what they set, and for `bind`.
     pub kept: Kept,
 }
@@ -648,6 +689,10 @@ impl Default for Options {
             v6only: false,
             ip_options: None,
             freebind: false,
+            zerocopy: false,
+            timestamping: 0,
+            bounds: Bounds::default(),
+            md5: None,
             kept: Kept::empty(),
         }
     }

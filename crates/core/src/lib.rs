@@ -13,6 +13,7 @@ extern crate std;
 pub mod config;
 pub mod errno;
 pub mod link;
+pub mod md5;
 pub mod packet;
 pub mod rng;
 pub mod socket;

@@ -1,16 +1,54 @@
 //! Packets as owned values: an inline head, payload by reference, the state of the checksum.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use smallvec::SmallVec;
 
-/// How many bytes fit into a packet's inline head: the longest IP and TCP headers, and small data.
-pub const HEAD_CAPACITY: usize = 192;
+/// How many bytes fit into a packet's inline head: the longest IP and TCP headers, or usual ones and small data.
+pub const HEAD_CAPACITY: usize = 128;
 
 /// The longest payload, in slices, that is handed on by reference; beyond it data is gathered by copying.
 pub const MAX_SLICES: usize = 8;
 
 /// The longest packet, super-segments included: what an IP length field holds.
 pub const MAX_PACKET: usize = 65_535;
+
+/// Copies `from` into `to`, which is as long: what is short without a call, which would cost more than the copy.
+#[inline(always)]
+pub(crate) fn copy_short(to: &mut [u8], from: &[u8]) {
+    let n = from.len();
+    if n != to.len() || n == 0 || n > 16 {
+        to.copy_from_slice(from);
+    } else if n < 4 {
+        (to[0], to[n / 2], to[n - 1]) = (from[0], from[n / 2], from[n - 1]);
+    } else if n < 8 {
+        copy_ends::<4>(to, from);
+    } else {
+        copy_ends::<8>(to, from);
+    }
+}
+
+/// Copies the first `N` bytes and the last `N`, which may overlap.
+#[inline(always)]
+fn copy_ends<const N: usize>(to: &mut [u8], from: &[u8]) {
+    if let (Some(first), Some(last)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) {
+        let n = to.len();
+        to[..N].copy_from_slice(first);
+        to[n - N..].copy_from_slice(last);
+    }
+}
+
+/// Adds `bytes` at the end: few of them one by one.
+#[inline(always)]
+pub(crate) fn extend_short<const N: usize>(to: &mut SmallVec<[u8; N]>, bytes: &[u8])
+where
+    [u8; N]: smallvec::Array<Item = u8>,
+{
+    if bytes.len() <= 4 && to.len() + bytes.len() <= N {
+        bytes.iter().for_each(|byte| to.push(*byte));
+    } else {
+        to.extend_from_slice(bytes);
+    }
+}
 
 /// A stretch of bytes as reference-counted slices.
 #[derive(Clone, Debug, Default)]
@@ -60,7 +98,7 @@ impl Payload {
         let mut whole = 0;
         for slice in &mut self.slices {
             if slice.len() > left {
-                let _ = slice.split_to(left);
+                slice.advance(left);
                 break;
             }
             left -= slice.len();
@@ -69,6 +107,37 @@ impl Payload {
         if whole > 0 {
             self.slices.drain(..whole);
         }
+    }
+
+    /// Takes the first `n` bytes out (all of them if there are fewer).
+    #[must_use]
+    pub fn split_to(&mut self, n: usize) -> Payload {
+        match self.slices.first_mut() {
+            Some(first) if n < first.len() => {
+                self.len -= n;
+                return Payload { slices: smallvec::smallvec![first.split_to(n)], len: n };
+            }
+            _ if n >= self.len => return core::mem::take(self),
+            _ => {}
+        }
+        let front = self.slice(0, n);
+        self.advance(n);
+        front
+    }
+
+    /// Adds what `other` has at the end; nothing is left of it there.
+    pub fn append(&mut self, other: &mut Payload) {
+        self.len += core::mem::take(&mut other.len);
+        if other.slices.len() == 1 {
+            self.slices.extend(other.slices.pop());
+        } else {
+            self.slices.append(&mut other.slices);
+        }
+    }
+
+    /// Makes room for so many more slices.
+    pub fn reserve(&mut self, slices: usize) {
+        self.slices.reserve(slices);
     }
 
     /// Keeps the first `n` bytes.
@@ -140,6 +209,7 @@ impl From<Bytes> for Payload {
 
 /// Bytes held in place: the headers of a packet, and data too small to be worth a reference.
 #[derive(Clone)]
+#[repr(align(8))]
 pub struct Head {
     bytes: [u8; HEAD_CAPACITY],
     len: u8,
@@ -152,11 +222,13 @@ impl Head {
     }
 
     /// The bytes.
+    #[inline]
     pub fn as_slice(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
 
     /// The bytes, to be changed in place.
+    #[inline]
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         &mut self.bytes[..usize::from(self.len)]
     }
@@ -171,6 +243,13 @@ impl Head {
         let at = usize::from(self.len);
         self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
         self.len = (at + bytes.len()) as u8;
+    }
+
+    /// So long from now on; what was not written before is anything. Panics beyond [`HEAD_CAPACITY`].
+    #[inline]
+    pub(crate) fn set_len(&mut self, len: usize) {
+        assert!(len <= HEAD_CAPACITY);
+        self.len = len as u8;
     }
 
     /// Adds `n` zero bytes and returns them. Panics if they do not fit.
@@ -226,12 +305,17 @@ pub struct Packet {
 }
 
 impl Packet {
+    /// Nothing yet: copied from where it is to where a packet is to stand.
+    pub(crate) const EMPTY: Packet =
+        Packet { head: Head::new(), payload: Payload::new(), gso_size: 0, checksum: Checksum::Unverified };
+
     /// A packet as a device read it: one contiguous buffer.
     pub fn from_bytes(bytes: Bytes) -> Self {
         Packet { payload: Payload::from(bytes), ..Packet::default() }
     }
 
     /// Length in bytes, headers included.
+    #[inline]
     pub fn len(&self) -> usize {
         self.head.as_slice().len() + self.payload.len()
     }
@@ -242,6 +326,7 @@ impl Packet {
     }
 
     /// The contiguous bytes at the front, where the headers are.
+    #[inline]
     pub fn front(&self) -> &[u8] {
         if !self.head.as_slice().is_empty() {
             return self.head.as_slice();

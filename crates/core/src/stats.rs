@@ -91,6 +91,24 @@ counters! {
         tcp_req_q_full_do_cookies = "TCPReqQFullDoCookies",
         /// Connections reset because the accept queue was full (`tcp_abort_on_overflow`).
         tcp_abort_on_overflow = "TCPAbortOnListenOverflow",
+        /// SYNs that were parked until their owner answers.
+        syns_parked = "SynsParked",
+        /// SYNs that came again while they were parked.
+        syns_parked_again = "SynsParkedAgain",
+        /// SYNs that were dropped because their owner gave no credit to park them.
+        syns_park_full = "SynsParkFull",
+        /// Parked SYNs whose handshake went on.
+        parked_accepted = "ParkedAccepted",
+        /// Parked SYNs answered by a RST.
+        parked_refused = "ParkedRefused",
+        /// Parked SYNs answered by an ICMP error.
+        parked_unreachable = "ParkedUnreachable",
+        /// Parked SYNs that were left without an answer.
+        parked_dropped = "ParkedDropped",
+        /// Parked SYNs that their peer gave up, by a RST or by a new SYN.
+        parked_reset = "ParkedReset",
+        /// Parked SYNs that their owner did not answer in time.
+        parked_timeouts = "ParkedTimeouts",
         /// TIME-WAIT entries that ended by time.
         tw = "TW",
         /// TIME-WAIT entries taken over by a newer connection.
@@ -149,6 +167,8 @@ counters! {
         rcv_collapsed = "TCPRcvCollapsed",
         /// Segments dropped because the receive window was full.
         tcp_rcv_q_drop = "TCPRcvQDrop",
+        /// Segments dropped because they lay beyond the window, or reached beyond it.
+        tcp_beyond_window = "BeyondWindow",
         /// Challenge ACKs sent.
         tcp_challenge_ack = "TCPChallengeACK",
         /// SYNs that drew a challenge ACK.
@@ -193,6 +213,12 @@ counters! {
         tcp_fastopen_blackhole = "TCPFastOpenBlackhole",
         /// Segments of the wire dropped because their TTL was below IP_MINTTL.
         tcp_min_ttl_drop = "TCPMinTTLDrop",
+        /// Segments without a signature from a peer that has a key (RFC 2385).
+        tcp_md5_not_found = "TCPMD5NotFound",
+        /// Segments with a signature from a peer that has no key.
+        tcp_md5_unexpected = "TCPMD5Unexpected",
+        /// Segments whose signature is wrong.
+        tcp_md5_failure = "TCPMD5Failure",
         /// Segments with malformed options.
         tcp_bad_options = "TCPBadOptions",
         /// Path MTUs lowered by ICMP.

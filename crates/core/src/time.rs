@@ -57,9 +57,33 @@ impl Instant {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// So many nanoseconds later; saturates at [`Instant::NEVER`].
+    pub(crate) const fn after_nanos(self, nanos: u64) -> Instant {
+        Instant(self.0.saturating_add(nanos))
+    }
+
     /// Whether this is [`Instant::NEVER`].
     pub const fn is_never(self) -> bool {
         self.0 == u64::MAX
+    }
+}
+
+/// Bounds of a connection's timers that its user has set, milliseconds; 0 is the stack's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Bounds {
+    /// TCP_RTO_MAX_MS.
+    pub rto_max: u32,
+    /// TCP_RTO_MIN_US, rounded up.
+    pub rto_min: u32,
+    /// TCP_DELACK_MAX_US, rounded up.
+    pub delack_max: u32,
+}
+
+impl Bounds {
+    /// The bound that holds: the user's, or the stack's.
+    #[inline]
+    pub fn or(millis: u32, of_stack: Duration) -> Duration {
+        if millis == 0 { of_stack } else { Duration::from_millis(u64::from(millis)) }
     }
 }
 

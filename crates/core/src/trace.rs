@@ -6,6 +6,7 @@
 use alloc::collections::VecDeque;
 
 use crate::socket::SocketId;
+use crate::tcp::recovery::UndoKind;
 use crate::tcp::state::{Event, State};
 use crate::tcp::timer::Timer;
 use crate::tcp::{SeqNum, Tuple, Why};
@@ -79,6 +80,14 @@ pub enum What {
         ssthresh: u32,
         /// Smoothed RTT.
         srtt: Duration,
+        /// The least RTT of late; zero if none was measured.
+        min_rtt: Duration,
+        /// Rate at which sending is paced, bytes a second; 0 if it is not.
+        pacing_rate: u64,
+        /// Measured delivery rate, bytes a second; 0 if none was measured.
+        delivery_rate: u64,
+        /// What proved a reduction needless, if one was undone.
+        undone: Option<UndoKind>,
         /// The new recovery state, under Linux's name (Open, Disorder, CWR, Recovery, Loss).
         state: &'static str,
     },
@@ -146,6 +155,8 @@ reasons! {
     RateLimited = "rate limit",
     /// A SYN to TIME-WAIT that fails RFC 6191.
     OldSyn = "old SYN in TIME-WAIT",
+    /// RFC 2385.
+    BadSignature = "MD5 signature missing, unexpected or wrong",
     /// Below IP_MINTTL.
     LowTtl = "TTL below IP_MINTTL",
     /// An ICMP error that does not fit a connection (RFC 5927).

@@ -14,8 +14,8 @@ use crate::time::{Duration, Instant};
 use crate::wire::gso;
 use crate::wire::tcp::ChecksumMode;
 
-/// Packets on their way in one direction at most, whatever the specification says.
-const IN_FLIGHT_MAX: usize = 1 << 20;
+/// Bytes on their way in one direction at most, whatever the specification says: 2 s at 1 Gbit/s.
+const IN_FLIGHT_MAX: usize = 256 << 20;
 
 /// What one direction has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct LinkCounters {
     pub lost: u64,
     /// Dropped because the queue was full.
     pub queue_drops: u64,
+    /// Dropped because 256 MiB were on their way: a long delay without a rate.
+    pub overflow_drops: u64,
     /// Lost in an outage.
     pub outage_drops: u64,
     /// Longer than the MTU.
@@ -40,6 +42,33 @@ pub struct LinkCounters {
     pub corrupted: u64,
     /// Held back to be overtaken.
     pub reordered: u64,
+    /// Marked CE because the queue was long.
+    pub marked: u64,
+}
+
+impl LinkCounters {
+    /// Segments that do not arrive, for whatever reason.
+    pub fn dropped(&self) -> u64 {
+        self.lost + self.queue_drops + self.overflow_drops + self.outage_drops + self.too_long
+    }
+
+    /// Each counter under its name.
+    pub fn rows(&self) -> [(&'static str, u64); 12] {
+        [
+            ("offered", self.offered),
+            ("delivered", self.delivered),
+            ("delivered_bytes", self.delivered_bytes),
+            ("lost", self.lost),
+            ("queue_drops", self.queue_drops),
+            ("overflow_drops", self.overflow_drops),
+            ("outage_drops", self.outage_drops),
+            ("too_long", self.too_long),
+            ("duplicated", self.duplicated),
+            ("corrupted", self.corrupted),
+            ("reordered", self.reordered),
+            ("marked", self.marked),
+        ]
+    }
 }
 
 /// One direction of an impaired link.
@@ -59,6 +88,8 @@ pub struct Direction {
     last_arrival: Instant,
     /// On their way, by arrival and the order of sending.
     flying: BTreeMap<(Instant, u64), Packet>,
+    /// What they take of [`IN_FLIGHT_MAX`].
+    flying_bytes: usize,
     serial: u64,
     counters: LinkCounters,
 }
@@ -79,6 +110,7 @@ impl Direction {
             queued_bytes: 0,
             last_arrival: Instant::ZERO,
             flying: BTreeMap::new(),
+            flying_bytes: 0,
             serial: 0,
             counters: LinkCounters::default(),
         }
@@ -118,6 +150,7 @@ impl Direction {
             return None;
         }
         let packet = entry.remove();
+        self.flying_bytes -= cost(&packet);
         self.counters.delivered += 1;
         self.counters.delivered_bytes += packet.len() as u64;
         Some(packet)
@@ -154,10 +187,14 @@ impl Direction {
         } else if lost {
             self.counters.lost += 1;
         } else {
+            let marks = self.marks(now);
             let Some(leaves) = self.enqueue(now, packet.len() as u32) else {
                 self.counters.queue_drops += 1;
                 return;
             };
+            if marks {
+                self.counters.marked += u64::from(gso::mark_ce(&mut packet));
+            }
             if corrupt {
                 self.counters.corrupted += 1;
                 self.turn_a_bit(&mut packet);
@@ -179,10 +216,11 @@ impl Direction {
     }
 
     fn fly(&mut self, arrives: Instant, packet: Packet) {
-        if self.flying.len() >= IN_FLIGHT_MAX {
-            self.counters.queue_drops += 1;
+        if self.flying_bytes + cost(&packet) > IN_FLIGHT_MAX {
+            self.counters.overflow_drops += 1;
             return;
         }
+        self.flying_bytes += cost(&packet);
         self.serial += 1;
         self.flying.insert((arrives, self.serial), packet);
     }
@@ -201,6 +239,13 @@ impl Direction {
         self.queued_bytes += u64::from(len);
         self.queue.push_back((self.busy_until, len));
         Some(self.busy_until)
+    }
+
+    /// Whether what comes now finds a queue that marks.
+    fn marks(&mut self, now: Instant) -> bool {
+        let Some((bytes, packets)) = self.spec.mark_limit() else { return false };
+        self.drain_queue(now);
+        self.queued_bytes > bytes || self.queue.len() > packets as usize
     }
 
     fn drain_queue(&mut self, now: Instant) {
@@ -257,6 +302,11 @@ impl Direction {
         bytes[bit / 8] ^= 1 << (bit % 8);
         *packet = Packet::from_bytes(bytes.into());
     }
+}
+
+/// Memory that a packet takes on its way, bytes.
+fn cost(packet: &Packet) -> usize {
+    packet.len() + core::mem::size_of::<Packet>()
 }
 
 /// Both directions.

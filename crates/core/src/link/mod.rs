@@ -6,4 +6,4 @@ mod spec;
 mod tests;
 
 pub use impair::{Direction, Impairment, LinkCounters};
-pub use spec::{Bursts, DirectionSpec, LinkSpec, Outage, Queue, Reorder, SpecError};
+pub use spec::{Bursts, DirectionSpec, GRAMMAR, LinkSpec, Outage, Queue, Reorder, SpecError};

@@ -1,24 +1,6 @@
 //! How good or bad a link is, as data, and its grammar.
 //!
-//! ```text
-//! spec      = part *( "," part )
-//! part      = [ direction ":" ] key "=" value
-//! direction = "up" | "down"             both if left out; "up" is from the first end to the second
-//!
-//! delay=40ms          one-way delay (us, ms, s)
-//! jitter=5ms          the delay varies evenly by up to so much more; order is kept
-//! rate=100mbit        bit, kbit, mbit, gbit (a second, powers of 1000), of IP packets
-//! queue=256kb         drop-tail in front of the rate: b, kb, mb (powers of 1000), p (packets), or a time at
-//!                     the rate (ms); one delay's worth or 64 kB if left out
-//! loss=1%             each segment by itself, or with `burst` in bursts
-//! burst=4             mean number of segments lost in a row (Gilbert-Elliott)
-//! reorder=1%/5ms      share of segments that are overtaken by this much
-//! duplicate=0.1%      share of segments that arrive twice
-//! corrupt=0.1%        share of segments in which one bit is turned over
-//! mtu=1400            packets longer than this vanish (no ICMP: a black hole)
-//! outage=10s+2s       down from 10 s after the start for 2 s; with /60s again every 60 s
-//! seed=7              of the random numbers (once for both directions)
-//! ```
+#![doc = concat!("```text\n", include_str!("grammar.txt"), "```")]
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -27,6 +9,9 @@ use core::ops::Range;
 use core::str::FromStr;
 
 use crate::time::Duration;
+
+/// The grammar of a specification, for manuals.
+pub const GRAMMAR: &str = include_str!("grammar.txt");
 
 /// Both directions of a link, and the seed of its chances.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -50,6 +35,8 @@ pub struct DirectionSpec {
     pub rate: Option<u64>,
     /// What waits for its turn at the rate.
     pub queue: Option<Queue>,
+    /// From what in the queue on packets of ECN-capable transports are marked CE (RFC 3168 5).
+    pub mark: Option<Queue>,
     /// Share of segments lost, 0 to 1.
     pub loss: f64,
     /// Losses come in bursts.
@@ -128,7 +115,8 @@ impl fmt::Display for SpecError {
 
 impl core::error::Error for SpecError {}
 
-const KEYS: &str = "delay, jitter, rate, queue, loss, burst, reorder, duplicate, corrupt, mtu, outage, seed";
+const KEYS: &str =
+    "delay, jitter, rate, queue, mark, loss, burst, reorder, duplicate, corrupt, mtu, outage, seed";
 
 impl FromStr for LinkSpec {
     type Err = SpecError;
@@ -186,6 +174,7 @@ impl DirectionSpec {
     fn set(&mut self, key: &str, value: &str) -> Result<(), Bad> {
         let wants = |what: &str| Bad::Value(what.to_string());
         const TIME: &str = "a time such as 40ms (us, ms, s)";
+        const SIZE: &str = "a size such as 256kb, 100p (packets) or 50ms at the rate";
         const SHARE: &str = "a share such as 1% (0% to 100%)";
         match key {
             "delay" => self.delay = time(value).ok_or_else(|| wants(TIME))?,
@@ -195,12 +184,8 @@ impl DirectionSpec {
                 self.rate =
                     Some(rate.ok_or_else(|| wants("a rate such as 100mbit (bit, kbit, mbit, gbit)"))?);
             }
-            "queue" => {
-                let queue = queue(value);
-                self.queue = Some(
-                    queue.ok_or_else(|| wants("a size such as 256kb, 100p (packets) or 50ms at the rate"))?,
-                );
-            }
+            "queue" => self.queue = Some(queue(value).ok_or_else(|| wants(SIZE))?),
+            "mark" => self.mark = Some(queue(value).ok_or_else(|| wants(SIZE))?),
             "loss" => self.loss = share(value).ok_or_else(|| wants(SHARE))?,
             "burst" => {
                 let mean = value.parse().ok().filter(|&mean: &f64| mean >= 1.0 && mean.is_finite());
@@ -228,16 +213,27 @@ impl DirectionSpec {
 
     /// The bound of the queue in bytes and packets: as given, or one delay's worth at the rate, at least 64 kB.
     pub(super) fn queue_limit(&self) -> (u64, u32) {
-        let worth = |time: Duration| {
-            let rate = u128::from(self.rate.unwrap_or(u64::MAX));
-            (rate * time.as_nanos() / 8_000_000_000).min(1 << 40) as u64
-        };
-        match self.queue {
-            Some(Queue::Bytes(bytes)) => (bytes, u32::MAX),
-            Some(Queue::Packets(packets)) => (u64::MAX, packets),
-            Some(Queue::Time(time)) => (worth(time).max(1_500), u32::MAX),
-            None => (worth(self.delay).max(64_000), u32::MAX),
+        self.queue.map_or((self.worth(self.delay).max(64_000), u32::MAX), |queue| self.size(queue))
+    }
+
+    /// What is marked finds more than so many bytes, or packets.
+    pub(super) fn mark_limit(&self) -> Option<(u64, u32)> {
+        self.mark.map(|mark| self.size(mark))
+    }
+
+    /// A size in bytes and packets.
+    fn size(&self, queue: Queue) -> (u64, u32) {
+        match queue {
+            Queue::Bytes(bytes) => (bytes, u32::MAX),
+            Queue::Packets(packets) => (u64::MAX, packets),
+            Queue::Time(time) => (self.worth(time).max(1_500), u32::MAX),
         }
+    }
+
+    /// The bytes that the rate carries in this time.
+    fn worth(&self, time: Duration) -> u64 {
+        let rate = u128::from(self.rate.unwrap_or(u64::MAX));
+        (rate * time.as_nanos() / 8_000_000_000).min(1 << 40) as u64
     }
 }
 

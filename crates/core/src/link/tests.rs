@@ -144,3 +144,42 @@ fn errors_point_at_the_bad_part() {
     let error = "delay=1ms,loss=x".parse::<LinkSpec>().unwrap_err();
     assert!(error.to_string().ends_with("  delay=1ms,loss=x\n                 ^"), "{error}");
 }
+
+/// A delay without a rate could hold any number of packets: what is on the way has a bound and a counter.
+#[test]
+fn what_is_on_its_way_is_bounded() {
+    let mut link = Impairment::new(&spec("delay=1s")).up;
+    let big = Packet::from_bytes(alloc::vec![0u8; 65_535].into());
+    for _ in 0..5_000 {
+        link.send(Instant::ZERO, big.clone());
+    }
+    let c = *link.counters();
+    assert!((4_000..4_100).contains(&link.in_flight()), "{}", link.in_flight());
+    assert_eq!((c.overflow_drops, c.dropped()), (5_000 - link.in_flight() as u64, c.overflow_drops));
+    while link.receive(Instant::from_secs(1)).is_some() {}
+    link.send(Instant::from_secs(1), big);
+    assert_eq!(link.in_flight(), 1, "what has arrived takes no room");
+}
+
+/// Packets of an ECN-capable transport that meet a long queue are marked, the others are not, and the header's checksum
+/// still fits (RFC 3168 5).
+#[test]
+fn a_long_queue_marks_what_may_be_marked() {
+    use crate::wire::checksum::checksum;
+    let ip = |tos: u8| {
+        let mut bytes = alloc::vec![0u8; 1_000];
+        bytes[..4].copy_from_slice(&[0x45, tos, 0x03, 0xe8]);
+        let sum = checksum(&bytes[..20]);
+        bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+        Packet::from_bytes(bytes.into())
+    };
+    let mut link = Impairment::new(&spec("rate=8mbit,queue=100kb,mark=2kb")).up;
+    for tos in [2, 2, 2, 2, 1, 0, 3, 0xfe] {
+        link.send(Instant::ZERO, ip(tos));
+    }
+    let got: Vec<Vec<u8>> =
+        core::iter::from_fn(|| link.receive(Instant::from_secs(1))).map(|p| p.to_vec()).collect();
+    assert_eq!(got.iter().map(|p| p[1]).collect::<Vec<_>>(), [2, 2, 2, 3, 3, 0, 3, 0xff]);
+    assert!(got.iter().all(|p| checksum(&p[..20]) == 0), "checksums fit");
+    assert_eq!(link.counters().marked, 3);
+}

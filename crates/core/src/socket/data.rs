@@ -17,6 +17,7 @@ use crate::config::Profile;
 use crate::packet::Payload;
 use crate::socket::{Ioctl, MsgFlags, RecvMsg, SocketId};
 use crate::stack::{Kind, Stack, key_of};
+use crate::tcp::records::Notice;
 use crate::tcp::{Connection, Outcome, State};
 use crate::time::Instant;
 
@@ -36,6 +37,21 @@ impl Stack {
     ///
     /// EPIPE after SHUT_WR or the connection's end, the connection's error before it once, EOPNOTSUPP for an unknown flag.
     pub fn send(&mut self, now: Instant, id: SocketId, data: &[u8], flags: MsgFlags) -> Result<usize, Errno> {
+        if flags.is_empty() && !data.is_empty() {
+            let sent = self.operate_quickly(now, key_of(id), |conn, cx| {
+                let open = conn.state() == State::Established && conn.error().is_none() && !conn.fin_queued();
+                if !open || !has_room(conn) {
+                    return None;
+                }
+                conn.set_more(false);
+                Some(conn.write(cx, data))
+            });
+            match sent {
+                Some(0) => return Err(Errno::EAGAIN),
+                Some(sent) => return Ok(sent),
+                None => {}
+            }
+        }
         self.send_from(now, id, &[data], 0, flags)
     }
 
@@ -70,7 +86,10 @@ impl Stack {
         }
         let sent = self.with_connection(now, key_of(id), |conn, cx| {
             conn.set_more(flags.contains(MsgFlags::MORE));
-            if has_room(conn) { conn.push(cx, data) } else { 0 }
+            let len = data.len();
+            let sent = if has_room(conn) { conn.push(cx, data) } else { 0 };
+            note_write(conn, flags, sent, sent == len);
+            sent
         });
         self.after_send(now, id, sent.unwrap_or(0))
     }
@@ -114,9 +133,11 @@ impl Stack {
                 if let Some((&byte, _)) = marked {
                     let done = has_room(conn) && conn.send_urgent(cx, byte);
                     sent += usize::from(done);
+                    left -= usize::from(done);
                     break;
                 }
             }
+            note_write(conn, flags, sent, left == 0);
             sent
         });
         self.after_send(now, id, sent.unwrap_or(0))
@@ -140,6 +161,7 @@ impl Stack {
         let Kind::Connection(conn) = &mut socket.kind else { return Err(never_connected) };
         match conn.state() {
             State::SynReceived if conn.is_open_early() && !conn.fin_queued() => Ok(()),
+            State::SynReceived if conn.is_open_early() => Err(conn.take_error().unwrap_or(Errno::EPIPE)),
             State::SynSent | State::SynReceived => Err(conn.take_error().unwrap_or(Errno::EAGAIN)),
             State::Established | State::CloseWait if conn.error().is_none() && !conn.fin_queued() => Ok(()),
             _ => Err(conn.take_error().unwrap_or(Errno::EPIPE)),
@@ -157,6 +179,14 @@ impl Stack {
         out: &mut [u8],
         flags: MsgFlags,
     ) -> Result<usize, Errno> {
+        if flags.is_empty() {
+            let got = self.operate_quickly(now, key_of(id), |conn, cx| {
+                (conn.readable() > 0).then(|| conn.read(cx, out))
+            });
+            if let Some(got) = got {
+                return Ok(got);
+            }
+        }
         match self.recv_into(now, id, &mut [out], 0, 0, flags)? {
             Step::Got(n) => Ok(n),
             Step::End => Ok(0),
@@ -176,7 +206,7 @@ impl Stack {
         let mut msg = RecvMsg { len: 0, flags: MsgFlags::empty(), inq: None };
         match self.recv_into(now, id, out, 0, 0, flags)? {
             Step::Got(n) => msg.len = n,
-            Step::End => return Ok(msg),
+            Step::End => {}
             Step::Empty => return Err(Errno::EAGAIN),
         }
         if flags.contains(MsgFlags::OOB) {
@@ -187,7 +217,7 @@ impl Stack {
         }
         let socket = self.entry(id)?;
         if socket.options.inq {
-            msg.inq = socket.connection().map(inq);
+            msg.inq = socket.connection().map(inq_hint);
         }
         Ok(msg)
     }
@@ -213,6 +243,15 @@ impl Stack {
         match self.connection_mut(id).and_then(|conn| end_of_stream(conn, 0))? {
             Step::Empty => Err(Errno::EAGAIN),
             _ => Ok(taken),
+        }
+    }
+
+    /// Takes the oldest message out of the error queue, what MSG_ERRQUEUE reads: zero-copy sends that are done with,
+    /// timestamps. EAGAIN if there is none.
+    pub fn take_notice(&mut self, id: SocketId) -> Result<Notice, Errno> {
+        match &mut self.entry_mut(id)?.kind {
+            Kind::Connection(conn) => conn.take_notice().ok_or(Errno::EAGAIN),
+            _ => Err(Errno::EAGAIN),
         }
     }
 
@@ -348,6 +387,28 @@ fn inq(conn: &Connection) -> u32 {
         Some(mark) if mark > 0 && !conn.options().oobinline => readable.min(mark),
         _ => readable,
     }
+}
+
+/// The same for TCP_INQ: 1 if only the end of the stream is left to be read (Linux's `tcp_inq_hint`).
+fn inq_hint(conn: &Connection) -> u32 {
+    match inq(conn) {
+        0 => u32::from(conn.fin_received()),
+        bytes => bytes,
+    }
+}
+
+/// Notes what the flags and options of a write ask for, which has queued `sent` bytes, all of them if `whole`.
+pub(super) fn note_write(conn: &mut Connection, flags: MsgFlags, sent: usize, whole: bool) {
+    if sent == 0 {
+        return;
+    }
+    if whole && flags.contains(MsgFlags::EOR) {
+        conn.end_record();
+    }
+    if flags.contains(MsgFlags::ZEROCOPY) && conn.options().zerocopy {
+        conn.watch_zerocopy();
+    }
+    conn.watch_timestamps();
 }
 
 /// Room in the buffer, and less unsent than TCP_NOTSENT_LOWAT: Linux's `sk_stream_memory_free`.

@@ -4,6 +4,7 @@ use core::net::SocketAddr;
 
 use crate::Errno;
 use crate::config::FastOpenBits;
+use crate::socket::data::note_write;
 use crate::socket::{MsgFlags, SocketId};
 use crate::stack::{Kind, Stack, key_of};
 use crate::tcp::{Outcome, State};
@@ -59,7 +60,7 @@ impl Stack {
             }
             _ => Err(Errno::EISCONN),
         };
-        Some(open.and_then(|()| self.fill_syn(now, id, data, skip)))
+        Some(open.and_then(|()| self.fill_syn(now, id, data, skip, flags)))
     }
 
     /// The SYN of a connection that has just been made, with what it takes of the data.
@@ -69,6 +70,7 @@ impl Stack {
         id: SocketId,
         data: &[&[u8]],
         mut skip: usize,
+        flags: MsgFlags,
     ) -> Result<usize, Errno> {
         let sent = self.with_connection(now, key_of(id), |conn, cx| {
             let mut room = conn.syn_room();
@@ -84,6 +86,7 @@ impl Stack {
                     break;
                 }
             }
+            note_write(conn, flags, sent, false);
             if conn.is_deferred() {
                 conn.start_deferred();
             }

@@ -24,7 +24,7 @@ mod readiness;
 mod tests;
 pub mod types;
 
-pub use options::{SockOpt, SockOptName};
+pub use options::{Md5Sig, SockOpt, SockOptName};
 pub use types::{Domain, How, Ioctl, MsgFlags, Protocol, RecvMsg, SocketType};
 
 use core::fmt;

@@ -25,6 +25,14 @@ impl Stack {
         }
     }
 
+    /// The pending error, which stays: for views. SO_ERROR takes it.
+    pub fn pending_error(&self, id: SocketId) -> Option<Errno> {
+        match &self.entry(id).ok()?.kind {
+            Kind::Connection(conn) => conn.error(),
+            _ => None,
+        }
+    }
+
     /// SO_ERROR: the pending error, cleared (posix-soerror-a).
     pub(super) fn take_pending_error(&mut self, id: SocketId) -> Result<Option<Errno>, Errno> {
         Ok(match &mut self.entry_mut(id)?.kind {

@@ -21,19 +21,20 @@ bitflags::bitflags! {
         const TRUNC = 0x20;
         /// Do not wait, whatever O_NONBLOCK says.
         const DONTWAIT = 0x40;
-        /// End of a record; without effect on a stream.
+        /// End of a record: later data does not share a segment with this, as on Linux.
         const EOR = 0x80;
         /// Wait until the whole buffer is full.
         const WAITALL = 0x100;
         /// The path works; without effect on TCP.
         const CONFIRM = 0x800;
-        /// Read the error queue, which is always empty: EAGAIN.
+        /// Read the error queue: [`Stack::take_notice`](crate::stack::Stack::take_notice) does; a receive call says EAGAIN.
         const ERRQUEUE = 0x2000;
         /// No SIGPIPE. In-process calls raise no signal in any case.
         const NOSIGNAL = 0x4000;
         /// More data follows: keep a part-filled segment back.
         const MORE = 0x8000;
-        /// Send without copying; data is copied all the same, as Linux does where SO_ZEROCOPY is off.
+        /// Send without copying: with SO_ZEROCOPY the error queue tells when the data is done with. It is copied all the
+        /// same, as Linux does towards a TUN device.
         const ZEROCOPY = 0x400_0000;
         /// Connect and send in one (RFC 7413).
         const FASTOPEN = 0x2000_0000;

@@ -16,8 +16,8 @@ const RESET_COUNTS: Duration = Duration::from_secs(60);
 
 /// What makes a connection of a handshake.
 pub(super) enum Opening {
-    /// The segment that completes it.
-    Complete(Box<Segment>),
+    /// The segment that completes it, and the place of the half-open entry.
+    Complete(Box<Segment>, Option<Key>),
     /// A SYN with Fast Open: its text, and the cookie that the SYN-ACK brings.
     Early {
         /// The text.
@@ -113,6 +113,9 @@ impl Stack {
         arrival: &Arrival,
     ) -> Answer {
         let offered = arrival.seg.hdr.options.fast_open;
+        // Whoever asks under the experimental kind is answered under it.
+        let experimental = offered.is_some_and(|option| option.is_experimental());
+        let offered = offered.map(|option| option.under_experimental_kind(false));
         let has_data = !arrival.seg.data.is_empty();
         let request = offered == Some(FastOpen::REQUEST);
         if request {
@@ -128,11 +131,12 @@ impl Stack {
         }
         let Some(offered) = offered else { return Answer::Ordinary(None) };
         let keys = options.fastopen_key.as_deref().unwrap_or_else(|| self.fast_open_keys());
-        let current = cookie(&keys.primary, &arrival.tuple);
+        let good = cookie(&keys.primary, &arrival.tuple);
         let former = keys.backup.and_then(|key| cookie(&key, &arrival.tuple));
+        let current = good.map(|option| option.under_experimental_kind(experimental));
         if request {
             Answer::Ordinary(current)
-        } else if Some(offered) == current {
+        } else if Some(offered) == good {
             Answer::Early(None)
         } else if Some(offered) == former {
             self.stats.tcp_fastopen_passive_alt_key += 1;

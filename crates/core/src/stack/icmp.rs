@@ -75,10 +75,10 @@ impl Stack {
                 self.routes.lower_mtu(&self.config, now, quoted.dst, mtu);
             }
             (Error::Unreachable { code }, false) if code <= unreachable_v4::PORT => {
-                self.drop_half_open(index)
+                self.drop_half_open(index, Errno::EHOSTUNREACH);
             }
             (Error::Unreachable { code }, true) if code != unreachable_v6::BEYOND_SCOPE => {
-                self.drop_half_open(index)
+                self.drop_half_open(index, Errno::EHOSTUNREACH);
             }
             _ => {}
         }
@@ -145,7 +145,7 @@ impl Stack {
         }
     }
 
-    fn icmp_template(&mut self, src: IpAddr, dst: IpAddr, is_error: bool) -> IpTemplate<'static> {
+    pub(super) fn icmp_template(&mut self, src: IpAddr, dst: IpAddr, is_error: bool) -> IpTemplate<'static> {
         self.ident = self.ident.wrapping_add(1);
         ip::IpTemplate {
             ident: self.ident as u16,

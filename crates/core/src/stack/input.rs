@@ -1,14 +1,16 @@
 //! The way in: IP's checks, then to the connection, the half-open entry, TIME-WAIT, the listener or nobody.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 use super::*;
-use crate::packet::Payload;
+use crate::packet::{Checksum, Payload};
 use crate::tcp::Segment;
 use crate::tcp::predict::{Arriving, Text};
 use crate::tcp::segment::segments;
 use crate::trace::{DropReason, Record, What};
+use crate::wire::gro::Merger;
 use crate::wire::ip::SourceRoute;
+use crate::wire::lean;
 use crate::wire::tcp::{Flags, Header};
 use crate::wire::{IpHeader, Malformed, Reject, Upper};
 use timewait::Verdict;
@@ -38,8 +40,39 @@ impl Stack {
         }
     }
 
+    /// Takes packets that arrived together at an interface, in order; what is left of them is of no use. To the same
+    /// effect as [`Stack::receive`] of one after another, but that segments of one connection which follow one another
+    /// are made one before TCP sees them (generic receive offload): each still counts as a segment.
+    pub fn receive_batch<'a>(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        packets: impl IntoIterator<Item = &'a mut Packet>,
+    ) {
+        self.now = now;
+        if !self.routes.interface(interface).is_some_and(|i| i.up) {
+            self.stats.ip_in_discards += packets.into_iter().count() as u64;
+            return;
+        }
+        let mut deliver = |packet: &mut Packet| {
+            self.input(now, Some(interface), packet);
+            self.relieve(now);
+        };
+        let mut packets = packets.into_iter();
+        let Some(first) = packets.next() else { return };
+        let Some(second) = packets.next() else { return deliver(first) };
+        let mut merger = Merger::default();
+        for packet in [first, second].into_iter().chain(packets) {
+            merger.push(packet, &mut deliver);
+        }
+        merger.finish(&mut deliver);
+    }
+
     pub(super) fn input(&mut self, now: Instant, from: Option<InterfaceId>, packet: &mut Packet) {
         self.stats.ip_in_receives += 1;
+        if self.input_quickly(now, from, packet) {
+            return;
+        }
         // Borrowed all the way, so that headers and packet are not moved from step to step.
         let parsed = crate::wire::parse(packet);
         let parsed = match &parsed {
@@ -53,6 +86,74 @@ impl Stack {
             }
             Upper::Fragment => self.input_fragment(now, from, &parsed.ip, core::mem::take(packet)),
             Upper::Other { .. } => self.input_unknown(now, from, &parsed.ip, packet),
+        }
+    }
+
+    /// What nearly every packet is: a segment with the usual headers for a connection that has expected just this one. One
+    /// look for all that it needs. False, and nothing has changed, if it is another one.
+    #[inline]
+    fn input_quickly(&mut self, now: Instant, from: Option<InterfaceId>, packet: &mut Packet) -> bool {
+        let Some(seg) = lean::read(packet, &mut self.arriving) else { return false };
+        packet.checksum = Checksum::Verified;
+        let local = SocketAddrV4::new(seg.dst, self.arriving.dst_port);
+        let remote = SocketAddrV4::new(seg.src, self.arriving.src_port);
+        let key = if self.is_last(local, remote) {
+            self.last
+        } else {
+            let tuple = Tuple { local: local.into(), remote: remote.into() };
+            let Some(key) = self.connection_of(&tuple) else { return false };
+            key
+        };
+        let Stack {
+            sockets,
+            config,
+            stats,
+            trace,
+            rng,
+            spare,
+            memory,
+            wheel,
+            tx_queue,
+            events,
+            arriving,
+            ..
+        } = self;
+        let Some(socket) = sockets.get_mut(key) else { return false };
+        let Kind::Connection(conn) = &mut socket.kind else { return false };
+        let options = &socket.options;
+        if (from.is_some() && socket.link == Link::Inside)
+            || seg.ttl < options.min_ttl
+            || options.md5.is_some()
+        {
+            return false;
+        }
+        let gso_size = packet.gso_size;
+        let pressure = memory.is_short(config);
+        let mut cx = Cx { now, config, stats, trace, rng, spare, id: id_of(key), pressure };
+        let text = Text::Packet(packet, seg.data_at, seg.data_len);
+        let arriving = Arriving { hdr: arriving, text, gso_size, tos: seg.tos, ttl: seg.ttl };
+        let Some(ready) = conn.predict(&mut cx, arriving) else { return false };
+        stats.ip_in_delivers += 1;
+        stats.in_segs += u64::from(segments(seg.data_len, gso_size));
+        settle_connection(now, key, socket, ready, (memory, wheel, tx_queue, events));
+        if socket.flags.intersects(SocketFlags::SETTLES_SLOWLY) {
+            self.settle_unaccepted(key);
+        }
+        true
+    }
+
+    /// Whether the last segment was for the connection between these.
+    #[inline(always)]
+    fn is_last(&self, local: SocketAddrV4, remote: SocketAddrV4) -> bool {
+        let Some(socket) = self.sockets.get(self.last) else { return false };
+        let Kind::Connection(conn) = &socket.kind else { return false };
+        match (&conn.tuple().local, &conn.tuple().remote) {
+            (SocketAddr::V4(ours), SocketAddr::V4(its)) => {
+                let same = ours.port() == local.port() && its.port() == remote.port();
+                let same = same && ours.ip() == local.ip() && its.ip() == remote.ip();
+                same && socket.flags.contains(SocketFlags::IN_DEMUX)
+            }
+            _ => false,
         }
     }
 
@@ -97,6 +198,11 @@ impl Stack {
         self.stats.in_segs += u64::from(segments(seg.data_len, packet.gso_size));
         if hdr.options.malformed {
             self.stats.tcp_bad_options += 1;
+        }
+        if (self.signs || hdr.options.signature.is_some())
+            && let Some(reason) = self.refuses_signature(from, &tuple, (ip, seg), packet)
+        {
+            return self.record_drop(None, Some(tuple), reason, Some(hdr.seq));
         }
         let mut route = None;
         if ip.source_route_at.is_some() {
@@ -222,10 +328,15 @@ impl Stack {
     }
 
     pub(super) fn find_listener(&self, arrival: &Arrival) -> Option<Key> {
-        let local = arrival.tuple.local;
-        let device = arrival.from.map_or(0, |id| id.0 as u16 + 1);
-        let index = self.ports.listener(local.ip(), local.port(), device, arrival.hash)?;
-        self.sockets.key_at(index)
+        self.listener_at(arrival.tuple.local, arrival.from, arrival.hash)
+    }
+
+    pub(super) fn listener_at(&self, local: SocketAddr, from: Option<InterfaceId>, hash: u64) -> Option<Key> {
+        let device = from.map_or(0, |id| id.0 as u16 + 1);
+        match self.ports.listener(local.ip(), local.port(), device, hash) {
+            Some(index) => self.sockets.key_at(index),
+            None => self.parking_for(local.ip()),
+        }
     }
 
     /// Whether IP refuses a packet between these: not ours (RFC 1122 3.2.1.3), for a group (MUST-57), from
@@ -270,7 +381,10 @@ impl Stack {
                 }
                 None => self.answer_time_wait(now, index),
             },
-            Verdict::End => self.end_time_wait(index),
+            Verdict::End => {
+                self.trace_time_wait_over(now, index, crate::tcp::state::Event::RcvRst);
+                self.end_time_wait(index);
+            }
         }
     }
 
@@ -284,7 +398,8 @@ impl Stack {
             ..Header::default()
         };
         hdr.options.timestamps = answer.ts_recent.map(|ecr| timestamps(now, answer.ts_offset, ecr));
-        self.push_control(Control::segment(tuple, hdr, crate::tcp::Why::Ack).with_tos(answer.tos));
+        let control = Control::segment(tuple, hdr, crate::tcp::Why::Ack).with_tos(answer.tos);
+        self.push_control(control.signed(self.time_waits.md5_key(index)));
     }
 
     /// RFC 9293 3.10.7.1: whoever sent a segment to nobody is told so, within a rate.
@@ -301,7 +416,8 @@ impl Stack {
         } else {
             Header { ack: hdr.seq + len, flags: Flags::RST | Flags::ACK, ..Header::default() }
         };
-        self.push_control(Control::segment(*tuple, hdr, crate::tcp::Why::Rst));
+        let key = self.answer_key(tuple);
+        self.push_control(Control::segment(*tuple, hdr, crate::tcp::Why::Rst).signed(key));
     }
 
     /// The record of an arriving segment. Callers ask [`Trace::on`] first.

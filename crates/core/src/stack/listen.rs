@@ -9,6 +9,7 @@ use alloc::collections::VecDeque;
 
 use crate::config::{Config, Profile};
 use crate::socket::SocketId;
+use crate::stack::park::Parking;
 use crate::stack::slab::Key;
 use crate::time::{Duration, Instant};
 
@@ -36,6 +37,8 @@ pub(crate) struct Listener {
     logged_at: Option<Instant>,
     /// SYN cookies were sent lately: ACKs without an entry may be theirs.
     pub(super) cookies_at: Option<Instant>,
+    /// SYNs wait for what its owner says.
+    pub(super) parking: Option<Parking>,
 }
 
 /// A listener as FreeBSD's `netstat -L` shows it.
@@ -64,6 +67,7 @@ impl Listener {
             overflows: 0,
             logged_at: None,
             cookies_at: None,
+            parking: None,
         }
     }
 
@@ -72,14 +76,15 @@ impl Listener {
         self.limit = limit(config, backlog);
     }
 
-    /// The backlog in force (TCP_INFO's `sacked`).
+    /// The backlog in force (TCP_INFO's `sacked`); of parked SYNs, how many there may be.
     pub(crate) fn limit(&self) -> u32 {
-        self.limit
+        self.parking.as_ref().map_or(self.limit, |parking| self.half_open + parking.credits())
     }
 
-    /// How many wait for `accept` (TCP_INFO's `unacked`).
+    /// How many wait for `accept` (TCP_INFO's `unacked`), or events for the owner of parked SYNs.
     pub(crate) fn queued(&self) -> u32 {
-        self.accept.len() as u32
+        let events = self.parking.as_ref().map_or(0, Parking::waiting);
+        self.accept.len() as u32 + events
     }
 
     /// Linux's `sk_acceptq_is_full`, FreeBSD's `sonewconn`.
@@ -91,7 +96,9 @@ impl Listener {
 
     /// Whether no more half-open connections may be held for this listener.
     pub(crate) fn syn_queue_is_full(&self, config: &Config) -> bool {
-        !self.freebsd && (self.half_open > self.limit || self.half_open >= config.max_syn_backlog)
+        !self.freebsd
+            && self.parking.is_none()
+            && (self.half_open > self.limit || self.half_open >= config.max_syn_backlog)
     }
 
     /// The newest established connection goes to the end.
@@ -124,7 +131,7 @@ impl Listener {
         ListenerRow {
             qlen: self.queued(),
             incqlen: self.half_open + self.filtered.len() as u32,
-            maxqlen: self.limit,
+            maxqlen: self.limit(),
             overflows: self.overflows,
         }
     }

@@ -26,7 +26,7 @@ impl Memory {
     }
 
     /// Brings the account of one connection up to date.
-    #[inline]
+    #[inline(always)]
     pub fn charge(&mut self, key: Key, socket: &mut Socket) {
         let Kind::Connection(conn) = &socket.kind else { return };
         let (now, before) = (conn.buffered(), socket.charged);
@@ -52,7 +52,15 @@ impl Stack {
     }
 
     /// Resets the longest holders of a zero window while memory is short.
+    #[inline]
     pub(super) fn relieve(&mut self, now: Instant) {
+        if self.memory.is_short(&self.config) {
+            self.reset_holders(now);
+        }
+    }
+
+    #[cold]
+    fn reset_holders(&mut self, now: Instant) {
         for _ in 0..VICTIMS {
             if !self.memory.is_short(&self.config) {
                 return;

@@ -9,6 +9,7 @@ mod check;
 mod cookie;
 mod demux;
 mod fastopen;
+mod filter;
 pub mod fragment;
 mod hosts;
 mod icmp;
@@ -18,9 +19,11 @@ mod limit;
 mod listen;
 mod memory;
 mod output;
+mod park;
 mod passive;
 mod ports;
 mod route;
+mod signature;
 pub mod slab;
 mod snapshot;
 mod syn;
@@ -37,6 +40,7 @@ use alloc::sync::Arc;
 use core::net::{IpAddr, SocketAddr};
 
 pub use listen::ListenerRow;
+pub use park::{ParkAnswer, ParkEvent, ParkedId, Unreachable};
 pub use route::{Cidr, Interface, InterfaceId, Route, Way};
 pub use snapshot::{Population, RowKind, SocketRow};
 
@@ -46,9 +50,10 @@ use crate::packet::Packet;
 use crate::rng::Rng;
 use crate::socket::{Domain, Ready, SocketId};
 use crate::stats::Stats;
-use crate::tcp::{Connection, Cx, Done, Outcome, SeqNum, SpareFlights, State, Tuple};
+use crate::tcp::{Connection, Cx, Done, Outcome, Outgoing, SeqNum, SpareFlights, State, Tuple};
 use crate::time::Instant;
 use crate::trace::{Record, Trace, What};
+use crate::wire::tcp::Header;
 use cookie::Cookies;
 use demux::{Demux, Key as TupleKey, TupleHash};
 use fragment::Reassembler;
@@ -153,6 +158,11 @@ pub(crate) struct Socket {
     link: Link,
 }
 
+/// The options of new sockets.
+fn options_of(config: &Config) -> Options {
+    Options { notsent_lowat: config.notsent_lowat, ..Options::default() }
+}
+
 impl Socket {
     /// Raises readiness: an event if somebody is interested, one however often it is raised.
     #[inline]
@@ -176,6 +186,9 @@ pub struct Stack {
     pub(crate) trace: Trace,
     pub(crate) rng: Rng,
     spare: SpareFlights,
+    /// Where segments are made, one after another, and where the headers of usual ones are read into.
+    outgoing: Outgoing,
+    arriving: Header,
     /// Whose segment came last: the next one is likely to be for the same connection.
     last: Key,
     pub(crate) sockets: Slab<Socket>,
@@ -189,12 +202,16 @@ pub struct Stack {
     wheel: Wheel,
     secrets: Secrets,
     cookies: Cookies,
+    /// The unbound parking listeners of IPv4 and IPv6.
+    parking: [Option<Key>; 2],
     fast_open_keys: FastOpenKeys,
     hosts: Hosts,
     /// The headers of SYNs (TCP_SAVE_SYN), by the connections they opened.
     saved_syns: BTreeMap<u32, Box<[u8]>>,
     /// Some listener wants them.
     saves_syns: bool,
+    /// Some socket has had keys for signatures.
+    signs: bool,
     /// Segments without a connection to hold them: RST, SYN-ACK, ICMP, ACKs from TIME-WAIT.
     control: VecDeque<Control>,
     /// Whose turn it is to send.
@@ -229,17 +246,21 @@ impl Stack {
             hosts: Hosts::new(&mut rng),
             saved_syns: BTreeMap::new(),
             saves_syns: false,
+            signs: false,
+            parking: [None; 2],
             ports: Ports::new(&mut rng),
             ident: rng.u32(),
             reassembler: Reassembler::new(fragment::Limits::default(), (rng.u64(), rng.u64())),
+            default_options: Arc::new(options_of(&config)),
             config,
             stats: Stats::default(),
             trace: Trace::default(),
             spare: SpareFlights::default(),
+            outgoing: Outgoing::default(),
+            arriving: Header::default(),
             last: Key { index: u32::MAX, generation: 0 },
             sockets: Slab::new(),
             routes: Routes::default(),
-            default_options: Arc::new(Options::default()),
             demux: Demux::default(),
             memory: Memory::default(),
             control: VecDeque::new(),
@@ -262,6 +283,7 @@ impl Stack {
     /// Changes the settings while connections live, as sysctls do: what is under way follows where it asks
     /// a setting anew, what was agreed stays.
     pub fn set_config(&mut self, config: Config) {
+        self.default_options = Arc::new(options_of(&config));
         self.config = config;
     }
 
@@ -359,7 +381,7 @@ impl Stack {
         }
         self.advance_half_open(now);
         while let Some(index) = self.time_waits.expired(now) {
-            self.trace_time_wait_over(now, index);
+            self.trace_time_wait_over(now, index, crate::tcp::state::Event::TimeWaitOver);
             self.end_time_wait(index);
             self.stats.tw += 1;
         }
@@ -434,20 +456,42 @@ impl Stack {
         self.settle_quickly(now, key, outcome.ready);
     }
 
+    /// Runs `f` on a connection that its user holds, where nothing can follow but that it wants to send: no timer, no
+    /// readiness. One look for all of it. `None` if there is none, or if `f` says that this is not such a case and has
+    /// changed nothing.
+    #[inline]
+    pub(crate) fn operate_quickly<R>(
+        &mut self,
+        now: Instant,
+        key: Key,
+        f: impl FnOnce(&mut Connection, &mut Cx<'_>) -> Option<R>,
+    ) -> Option<R> {
+        self.now = now;
+        let Stack { sockets, config, stats, trace, rng, spare, memory, tx_queue, .. } = self;
+        let socket = sockets.get_mut(key)?;
+        if socket.flags.intersects(SocketFlags::SETTLES_SLOWLY) {
+            return None;
+        }
+        let Kind::Connection(conn) = &mut socket.kind else { return None };
+        let pressure = memory.is_short(config);
+        let mut cx = Cx { now, config, stats, trace, rng, spare, id: id_of(key), pressure };
+        let result = f(conn, &mut cx)?;
+        let wants = conn.wants_transmit();
+        memory.charge(key, socket);
+        if wants && !socket.flags.contains(SocketFlags::TX_QUEUED) {
+            socket.flags.insert(SocketFlags::TX_QUEUED);
+            tx_queue.push_back(key);
+        }
+        Some(result)
+    }
+
     /// [`Stack::settle`] of what has no outcome but readiness.
     #[inline]
     pub(crate) fn settle_quickly(&mut self, now: Instant, key: Key, ready: Ready) {
         self.now = now;
         let Stack { sockets, memory, wheel, tx_queue, events, .. } = self;
         let Some(socket) = sockets.get_mut(key) else { return };
-        memory.charge(key, socket);
-        let Kind::Connection(conn) = &socket.kind else { return };
-        schedule(wheel, now, key.index, conn.next_deadline());
-        if conn.wants_transmit() && !socket.flags.contains(SocketFlags::TX_QUEUED) {
-            socket.flags.insert(SocketFlags::TX_QUEUED);
-            tx_queue.push_back(key);
-        }
-        socket.raise(key, ready, events);
+        settle_connection(now, key, socket, ready, (memory, wheel, tx_queue, events));
         if socket.flags.intersects(SocketFlags::SETTLES_SLOWLY) {
             self.settle_unaccepted(key);
         }
@@ -479,7 +523,8 @@ impl Stack {
         let tuple = *conn.tuple();
         if let Some(reply) = outcome.reply.take() {
             let route = socket.options.ip_options.clone();
-            self.push_control(Control::outgoing(tuple, &reply, route));
+            let key = conn.md5_key().cloned();
+            self.push_control(Control::outgoing(tuple, &reply, route).signed(key));
         }
         if let Some(pmtu) = outcome.pmtu.take() {
             self.routes.lower_mtu(&self.config, now, tuple.remote.ip(), pmtu);
@@ -503,11 +548,12 @@ impl Stack {
         let Some(socket) = self.sockets.get(key) else { return };
         let Kind::Connection(conn) = &socket.kind else { return };
         let (tuple, flags, binding) = (*conn.tuple(), socket.flags, socket.binding);
+        let md5 = conn.md5_key().cloned();
         self.wheel.cancel(key.index);
         if flags.contains(SocketFlags::IN_DEMUX) {
             self.leave_demux(key, &tuple);
             if let (Done::TimeWait(info), Some(binding)) = (&done, &binding) {
-                self.begin_time_wait(now, &tuple, info, binding);
+                self.begin_time_wait(now, &tuple, info, binding, md5);
             }
         }
         if flags.contains(SocketFlags::FILTERED) {
@@ -617,6 +663,7 @@ impl Stack {
         tuple: &Tuple,
         info: &crate::tcp::TimeWaitInfo,
         binding: &Binding,
+        md5: Option<signature::Md5Key>,
     ) {
         if !self.time_waits.insert(&self.hash, &self.config, now, tuple, info, binding) {
             self.stats.tcp_time_wait_overflow += 1;
@@ -628,16 +675,18 @@ impl Stack {
         if let Some(binding) = held.and_then(|index| self.time_waits.binding(index)) {
             self.ports.hold(binding);
         }
+        if let (Some(index), Some(key)) = (held, md5) {
+            self.time_waits.set_md5_key(index, key);
+        }
         self.stats.time_wait = self.time_waits.len() as u64;
     }
 
     /// The last change of state of a connection that left nothing but its TIME-WAIT.
-    fn trace_time_wait_over(&mut self, now: Instant, index: u32) {
+    fn trace_time_wait_over(&mut self, now: Instant, index: u32, why: crate::tcp::state::Event) {
         if !self.trace.on() {
             return;
         }
         let Some((tuple, _)) = self.time_waits.answer(index) else { return };
-        let why = crate::tcp::state::Event::TimeWaitOver;
         let what = What::State { from: State::TimeWait, to: State::Closed, why };
         self.trace.push(Record { at: now, socket: None, tuple, what });
     }
@@ -650,9 +699,29 @@ impl Stack {
     }
 }
 
+/// What follows from most operations on a connection: memory is accounted for, its timer set, its turn to send comes,
+/// its readiness is told.
+#[inline(always)]
+fn settle_connection(
+    now: Instant,
+    key: Key,
+    socket: &mut Socket,
+    ready: Ready,
+    (memory, wheel, tx_queue, events): (&mut Memory, &mut Wheel, &mut VecDeque<Key>, &mut VecDeque<Key>),
+) {
+    memory.charge(key, socket);
+    let Kind::Connection(conn) = &socket.kind else { return };
+    schedule(wheel, now, key.index, conn.next_deadline());
+    if conn.wants_transmit() && !socket.flags.contains(SocketFlags::TX_QUEUED) {
+        socket.flags.insert(SocketFlags::TX_QUEUED);
+        tx_queue.push_back(key);
+    }
+    socket.raise(key, ready, events);
+}
+
 /// Moves the wheel's entry only if it would fire too late: a timer that moves away with each segment
 /// costs nothing, a spurious wake-up sets it right.
-#[inline]
+#[inline(always)]
 fn schedule(wheel: &mut Wheel, now: Instant, index: u32, deadline: Instant) {
     match wheel.deadline(index) {
         Some(at) if at <= deadline => {

@@ -3,13 +3,14 @@
 use alloc::vec::Vec;
 
 use super::*;
-use crate::packet::Payload;
+use crate::packet::{HEAD_CAPACITY, Payload};
+use crate::tcp::Why;
 use crate::tcp::segment::segments;
-use crate::tcp::{Outgoing, Why};
 use crate::trace::{DropReason, Record, What};
-use crate::wire::gso;
 use crate::wire::ip::IpTemplate;
 use crate::wire::tcp::{self, ChecksumMode, Header};
+use crate::wire::{gso, md5};
+use signature::Md5Key;
 
 /// Control packets that wait for `transmit`; beyond it they are dropped and counted (RFC 4987: a flood of
 /// SYNs makes at most so many answers wait).
@@ -65,6 +66,8 @@ pub(super) struct ControlSegment {
     /// Whose it is and in which state, for the record; `None` if a connection has counted and recorded it.
     uncounted: Option<(Option<SocketId>, State)>,
     ip_options: Option<Box<[u8]>>,
+    /// What it is signed with.
+    md5: Option<Md5Key>,
 }
 
 impl Control {
@@ -78,6 +81,7 @@ impl Control {
             why,
             uncounted: Some((None, State::Closed)),
             ip_options: None,
+            md5: None,
         }))
     }
 
@@ -91,6 +95,7 @@ impl Control {
             why: out.why,
             uncounted: None,
             ip_options: route,
+            md5: None,
         }))
     }
 
@@ -98,6 +103,15 @@ impl Control {
     pub(super) fn with_tos(mut self, tos: u8) -> Control {
         if let Control::Segment(segment) = &mut self {
             segment.tos = tos;
+        }
+        self
+    }
+
+    /// Signed with this key, if there is one (RFC 2385).
+    pub(super) fn signed(mut self, key: Option<Md5Key>) -> Control {
+        if let (Control::Segment(segment), Some(key)) = (&mut self, key) {
+            segment.hdr.options.signature = Some([0; md5::DIGEST]);
+            segment.md5 = Some(key);
         }
         self
     }
@@ -121,10 +135,18 @@ impl Control {
 
 impl Stack {
     /// Takes what is to be sent, at most about `max` packets: first control packets, then one
-    /// (super-)segment of each connection that wants to send in turn. Returns how much work was done; as
-    /// long as that is `max` there may be more. Packets to ourselves are delivered here.
+    /// (super-)segment of each connection that wants to send in turn. Returns how many packets that were; as
+    /// long as they are `max` there may be more. Packets to ourselves are delivered here.
+    #[inline]
     pub fn transmit(&mut self, now: Instant, out: &mut Vec<(InterfaceId, Packet)>, max: usize) -> usize {
         self.now = now;
+        if !self.wants_transmit() {
+            return 0;
+        }
+        self.transmit_some(now, out, max)
+    }
+
+    fn transmit_some(&mut self, now: Instant, out: &mut Vec<(InterfaceId, Packet)>, max: usize) -> usize {
         let mut done = 0;
         while done < max {
             if let Some(mut packet) = self.inside.pop_front() {
@@ -134,7 +156,7 @@ impl Stack {
                 self.send_control(control, out);
                 done += 1;
             } else if let Some(key) = self.tx_queue.pop_front() {
-                done += usize::from(self.send_segment(now, key, out));
+                done += self.send_segment(now, key, out, max - done);
             } else {
                 break;
             }
@@ -143,6 +165,7 @@ impl Stack {
     }
 
     /// Whether [`Stack::transmit`] has something to do.
+    #[inline]
     pub fn wants_transmit(&self) -> bool {
         !(self.inside.is_empty() && self.control.is_empty() && self.tx_queue.is_empty())
     }
@@ -155,19 +178,37 @@ impl Stack {
         self.control.push_back(control);
     }
 
-    /// One turn of a connection; false if it had nothing.
-    fn send_segment(&mut self, now: Instant, key: Key, out: &mut Vec<(InterfaceId, Packet)>) -> bool {
-        let Some(socket) = self.sockets.get_mut(key) else { return false };
-        socket.flags.remove(SocketFlags::TX_QUEUED);
-        if socket.route_generation != self.routes.generation() {
-            self.refresh_way(now, key);
-        }
+    /// One turn of a connection, of about `most` packets; how many it had.
+    fn send_segment(
+        &mut self,
+        now: Instant,
+        key: Key,
+        out: &mut Vec<(InterfaceId, Packet)>,
+        most: usize,
+    ) -> usize {
         // One look for all that a segment needs: this is the way of every packet out.
         let Stack {
-            sockets, config, stats, trace, rng, spare, memory, routes, wheel, tx_queue, hash, ..
+            sockets,
+            config,
+            stats,
+            trace,
+            rng,
+            spare,
+            memory,
+            routes,
+            wheel,
+            tx_queue,
+            hash,
+            outgoing,
+            ..
         } = self;
-        let Some(socket) = sockets.get_mut(key) else { return false };
-        let Kind::Connection(conn) = &mut socket.kind else { return false };
+        let Some(socket) = sockets.get_mut(key) else { return 0 };
+        socket.flags.remove(SocketFlags::TX_QUEUED);
+        let Kind::Connection(conn) = &mut socket.kind else { return 0 };
+        if socket.route_generation != routes.generation() {
+            self.refresh_way(now, key); // then it is the same
+            return self.send_segment(now, key, out, most);
+        }
         let link = socket.link;
         let interface = match link {
             Link::Interface(id) => routes.interface(id).filter(|i| i.up),
@@ -175,18 +216,19 @@ impl Stack {
         };
         let pressure = memory.is_short(config);
         let mut cx = Cx { now, config, stats, trace, rng, spare, id: id_of(key), pressure };
-        let outgoing = conn.transmit_held(&mut cx, interface.map_or(0, max_text));
+        let max_text = interface.map_or(0, |interface| max_text(interface, most));
+        let sent = conn.transmit_into(&mut cx, max_text, outgoing);
         if conn.wants_transmit() {
             socket.flags.insert(SocketFlags::TX_QUEUED);
             tx_queue.push_back(key);
         }
         schedule(wheel, now, key.index, conn.next_deadline());
-        let Some(mut outgoing) = outgoing else {
+        if !sent {
             if conn.is_probing() {
                 memory.charge(key, socket);
             }
-            return false;
-        };
+            return 0;
+        }
         let tuple = conn.tuple();
         let template = IpTemplate {
             hop_limit: outgoing.ttl,
@@ -198,30 +240,32 @@ impl Stack {
             ..IpTemplate::new(tuple.local.ip(), tuple.remote.ip())
         };
         conn.ident = conn.ident.wrapping_add(segments(outgoing.text_len(), outgoing.gso_size) as u16);
+        if outgoing.hdr.options.signature.is_some() {
+            conn.fill(outgoing);
+            let Some(key) = conn.md5_key().cloned() else { return 0 };
+            let (addresses, data) = ((template.src, template.dst), core::mem::take(&mut outgoing.data));
+            let size = outgoing.gso_size;
+            let packet = tcp::build(&template, &outgoing.hdr, data, size, ChecksumMode::Partial);
+            let before = out.len();
+            self.put_signed(link, packet, (addresses, &key), out);
+            return (out.len() - before).max(1);
+        }
         if let (Link::Interface(id), Some(interface)) = (link, interface)
-            && fits(&template, &outgoing, interface)
+            && (is_short(outgoing, interface) || fits(&template, outgoing, interface))
         {
             stats.ip_out_requests += 1;
-            let mode = checksum_mode(interface);
-            out.push((id, Packet::default()));
-            if let Some((_, packet)) = out.last_mut() {
-                let held = usize::from(outgoing.held);
-                if held > 0 {
-                    let (hdr, copy) = (&outgoing.hdr, |to: &mut [u8]| conn.copy_text(outgoing.hdr.seq, to));
-                    tcp::build_short_into(packet, &template, hdr, held, copy, mode);
-                    return true;
-                }
-                tcp::build_into(packet, &template, &outgoing.hdr, outgoing.data, outgoing.gso_size, mode);
-            }
-            return true;
+            emit(conn, &template, outgoing, (id, interface), out);
+            return 1;
         }
         // What is cut gets its checksums then.
         let cut = outgoing.gso_size != 0;
         let mode = interface.filter(|_| !cut).map_or(ChecksumMode::Partial, checksum_mode);
-        conn.fill(&mut outgoing);
-        let packet = tcp::build(&template, &outgoing.hdr, outgoing.data, outgoing.gso_size, mode);
+        conn.fill(outgoing);
+        let data = core::mem::take(&mut outgoing.data);
+        let packet = tcp::build(&template, &outgoing.hdr, data, outgoing.gso_size, mode);
+        let before = out.len();
         self.put(link, packet, out);
-        true
+        (out.len() - before).max(1)
     }
 
     /// Looks the way up again, and tells the connection its path.
@@ -259,9 +303,13 @@ impl Stack {
                     ip_options: segment.ip_options.as_deref().unwrap_or(&[]),
                     ..IpTemplate::new(tuple.local.ip(), tuple.remote.ip())
                 };
-                let mode = self.checksum_mode(link);
+                let mode =
+                    if segment.md5.is_some() { ChecksumMode::Partial } else { self.checksum_mode(link) };
                 let packet = tcp::build(&template, &hdr, Payload::new(), 0, mode);
-                self.put(link, packet, out);
+                match &segment.md5 {
+                    Some(key) => self.put_signed(link, packet, ((template.src, template.dst), key), out),
+                    None => self.put(link, packet, out),
+                }
             }
             Control::Packet { destination, packet } => {
                 let link = Link::from(&self.routes.way(&self.config, destination));
@@ -272,7 +320,7 @@ impl Stack {
     }
 
     /// Hands a packet to its interface, in the form that the interface takes.
-    fn put(&mut self, link: Link, mut packet: Packet, out: &mut Vec<(InterfaceId, Packet)>) {
+    pub(super) fn put(&mut self, link: Link, mut packet: Packet, out: &mut Vec<(InterfaceId, Packet)>) {
         self.stats.ip_out_requests += 1;
         let id = match link {
             Link::Interface(id) => id,
@@ -298,7 +346,11 @@ impl Stack {
         } else if is_super {
             let mode =
                 if interface.checksum_offload { ChecksumMode::Partial } else { ChecksumMode::Complete };
-            out.extend(gso::segment(packet, mode).map(|segment| (id, segment)));
+            let mut segments = gso::segment(packet, mode);
+            let (first, count) = (out.len(), segments.count_left());
+            // Each is made where it stays.
+            out.resize_with(first + count, || (id, Packet::EMPTY));
+            out[first..].iter_mut().for_each(|(_, packet)| _ = segments.next_into(packet));
         } else {
             gso::complete_checksum(&mut packet);
             self.ident = self.ident.wrapping_add(1);
@@ -309,7 +361,7 @@ impl Stack {
         }
     }
 
-    fn checksum_mode(&self, link: Link) -> ChecksumMode {
+    pub(super) fn checksum_mode(&self, link: Link) -> ChecksumMode {
         match link {
             Link::Interface(id) => self.routes.interface(id).map_or(ChecksumMode::Partial, checksum_mode),
             _ => ChecksumMode::Partial,
@@ -328,15 +380,51 @@ impl Stack {
     }
 }
 
-/// Segments that a link without offloads is given in one turn: cut from a super-segment at the last moment,
-/// so that all that is not per packet is done once for them.
-const SEGMENTS_A_TURN: u32 = 16;
-
-/// Bytes of text that fit into one super-segment of a link.
-fn max_text(interface: &Interface) -> u32 {
+/// Bytes of text that fit into one super-segment of a link. A link without offloads is given about so many `packets`, cut
+/// from a super-segment at the last moment, so that all that is not per packet is done once for them.
+fn max_text(interface: &Interface, packets: usize) -> u32 {
     let mtu = u32::from(interface.mtu);
-    let most = if interface.gso_max > mtu { interface.gso_max } else { mtu * SEGMENTS_A_TURN };
+    let cut = mtu.saturating_mul(u32::try_from(packets).unwrap_or(u32::MAX));
+    let most = if interface.gso_max > mtu { interface.gso_max } else { cut };
     most.min(65_535).saturating_sub(HEADERS_MAX)
+}
+
+/// Makes the packet of a segment that a link takes as it is, where it stays: `push` would move it there.
+#[inline(always)]
+fn emit(
+    conn: &mut Connection,
+    template: &IpTemplate<'_>,
+    outgoing: &mut Outgoing,
+    (id, interface): (InterfaceId, &Interface),
+    out: &mut Vec<(InterfaceId, Packet)>,
+) {
+    let mode = checksum_mode(interface);
+    out.resize_with(out.len() + 1, || (id, Packet::EMPTY));
+    let Some((_, packet)) = out.last_mut() else { return };
+    let (hdr, held) = (&outgoing.hdr, usize::from(outgoing.held));
+    if held > 0 {
+        let copy = |to: &mut [u8]| conn.copy_text(hdr.seq, to);
+        if let (SocketAddr::V4(local), SocketAddr::V4(remote)) = (conn.tuple().local, conn.tuple().remote)
+            && template.ip_options.is_empty()
+            && hdr.options.at_most_timestamps()
+        {
+            // A short segment with the usual headers, of which requests and answers are made.
+            let addresses = (*local.ip(), *remote.ip());
+            return tcp::build_lean_into(packet, addresses, (template, hdr), held, copy, mode);
+        }
+        if template.header_len() + hdr.wire_len() + held <= HEAD_CAPACITY {
+            return tcp::build_short_into(packet, template, hdr, held, copy, mode);
+        }
+    }
+    conn.fill(outgoing);
+    let data = core::mem::take(&mut outgoing.data);
+    tcp::build_into(packet, template, &outgoing.hdr, data, outgoing.gso_size, mode);
+}
+
+/// Whether a segment is so short that nearly every link takes it as it is.
+#[inline(always)]
+fn is_short(out: &Outgoing, interface: &Interface) -> bool {
+    out.held > 0 && out.gso_size == 0 && HEADERS_MAX + u32::from(out.held) <= u32::from(interface.mtu)
 }
 
 /// Whether the link takes a segment as it is, without cutting.

@@ -2,7 +2,7 @@
 //! (3.10.7.4), SYN cookies, and the step into the accept queue.
 
 use super::*;
-use crate::config::{AcceptFilter, Profile, SynCookies};
+use crate::config::{AcceptFilter, Ecn, Profile, SynCookies};
 use crate::tcp::accecn::{Request, reflection};
 use crate::tcp::ecn::is_requested;
 use crate::tcp::open::{announced_mss, choose_window_scale, default_mss, initial_capacity, initial_window};
@@ -28,6 +28,11 @@ struct Extra {
 const COOKIE_LIFE: Duration = Duration::from_secs(128);
 
 impl Stack {
+    /// Whether a SYN's wish for RFC 3168's ECN is granted.
+    fn takes_ecn(&self) -> bool {
+        self.config.ecn != Ecn::Off || self.config.congestion.needs_ecn()
+    }
+
     /// RFC 9293 3.10.7.2. `after`: the ISS has to be later than this (a TIME-WAIT was taken over).
     pub(super) fn arrive_listening(
         &mut self,
@@ -65,6 +70,9 @@ impl Stack {
         let (tuple, hdr) = (arrival.tuple, arrival.seg.hdr);
         let freebsd = self.config.profile == Profile::FreeBsd;
         let Some((listening, options)) = self.listener_mut(listener) else { return };
+        if listening.parking.is_some() {
+            return self.park_syn(now, listener, &arrival, after);
+        }
         if listening.is_full() && !freebsd {
             return self.overflow(now, listener, &tuple, hdr.seq);
         }
@@ -89,6 +97,10 @@ impl Stack {
                 self.stats.tcp_req_q_full_do_cookies += 1;
             }
             return self.send_cookie(now, listener, &mut half);
+        }
+        if half.sack && options.md5_key(tuple.remote.ip()).is_some() {
+            // As Linux: SACK blocks and timestamps do not both fit beside a signature.
+            half.ts_recent = None;
         }
         let fast_open = match self.judge_fast_open(now, listener, &options, &arrival) {
             Answer::Early(cookie) => {
@@ -131,7 +143,7 @@ impl Stack {
     }
 
     /// What our SYN-ACK agrees to.
-    fn answer_of(
+    pub(super) fn answer_of(
         &self,
         now: Instant,
         arrival: &Arrival,
@@ -147,20 +159,22 @@ impl Stack {
         }
         let advmss = announced_mss(way.path.mtu, ipv6, options.maxseg);
         let scales = hdr.options.window_scale.filter(|_| self.config.window_scaling);
+        let ts_recent = hdr.options.timestamps.filter(|_| self.config.timestamps).map(|ts| ts.val);
+        let stamps = if ts_recent.is_some() && self.config.profile == Profile::Linux { 12 } else { 0 };
         let accurate = self.config.ecn.accepts_accurate() && Request::of(hdr.flags) == Request::Accurate;
         Some(HalfOpen {
             tuple,
             irs: hdr.seq,
             iss,
             window: hdr.window,
-            our_window: initial_window(initial_capacity(&self.config, options), advmss),
+            our_window: initial_window(initial_capacity(&self.config, options), advmss - stamps),
             peer_mss: hdr.options.mss.filter(|&mss| mss > 0).unwrap_or(default_mss(ipv6)),
             window_scale: scales.map(|theirs| (theirs.min(14), choose_window_scale(&self.config, options))),
             sack: hdr.options.sack_permitted && self.config.sack,
-            ecn: accurate || (self.config.ecn != crate::config::Ecn::Off && is_requested(hdr.flags)),
+            ecn: accurate || (self.takes_ecn() && is_requested(hdr.flags)),
             accurate,
             not_ect: false,
-            ts_recent: hdr.options.timestamps.filter(|_| self.config.timestamps).map(|ts| ts.val),
+            ts_recent,
             ts_offset: self.secrets.ts_offset(&tuple),
             retransmits: 0,
             sent_at: now,
@@ -178,7 +192,7 @@ impl Stack {
                 if let Some(listener) = self.half_open.get(oldest).map(|entry| entry.listener) {
                     self.note_cookie(now, listener);
                 }
-                self.drop_half_open(oldest);
+                self.drop_half_open(oldest, Errno::ECONNABORTED);
             }
         }
     }
@@ -245,8 +259,11 @@ impl Stack {
             ts
         });
         hdr.options.fast_open = extra.fast_open;
+        // What the user set wins over the way that the SYN came (MUST-52).
+        let route = route.filter(|_| options.ip_options.is_none());
         let route = route.and_then(|route| with_route(&options, route).ip_options);
-        self.push_control(Control::segment(tuple, hdr, Why::SynAck).for_listener(listener, &options, route));
+        let control = Control::segment(tuple, hdr, Why::SynAck).for_listener(listener, &options, route);
+        self.push_control(control.signed(options.md5_key(tuple.remote.ip()).cloned()));
     }
 
     /// An ACK to a listener: the answer to a cookie, or bad.
@@ -284,7 +301,7 @@ impl Stack {
                 .filter(|_| self.config.window_scaling)
                 .map(|theirs| (theirs, ours)),
             sack: kept.sack && self.config.sack,
-            ecn: kept.ecn && self.config.ecn != crate::config::Ecn::Off,
+            ecn: kept.ecn && self.takes_ecn(),
             accurate: false,
             not_ect: false,
             ts_recent: echoed.map(|ts| ts.val),
@@ -297,13 +314,16 @@ impl Stack {
             return self.overflow(now, listener, &tuple, hdr.seq);
         }
         let route = arrival.route;
-        self.establish(now, listener, &half, route, Opening::Complete(Box::new(arrival.seg)), None);
+        self.establish(now, listener, &half, route, Opening::Complete(Box::new(arrival.seg), None), None);
     }
 
     /// RFC 9293 3.10.7.4 for SYN-RECEIVED, in its order.
     pub(super) fn arrive_half_open(&mut self, now: Instant, index: u32, arrival: Arrival) {
         let (tuple, hdr) = (arrival.tuple, arrival.seg.hdr);
         let Some(entry) = self.half_open.get_mut(index) else { return };
+        if entry.flags.contains(SynFlags::PARKED) {
+            return self.arrive_parked(now, index, &arrival);
+        }
         let (listener, half) = (entry.listener, entry.half_open());
         if self.trace.on() {
             self.trace_received(Some(listener), &tuple, &arrival.seg, State::SynReceived);
@@ -338,22 +358,29 @@ impl Stack {
         if flags.contains(Flags::RST) {
             if hdr.seq == rcv_nxt {
                 self.stats.attempt_fails += 1;
-                return self.drop_half_open(index);
+                return self.drop_half_open(index, Errno::ECONNRESET);
             }
             self.record_drop(Some(listener), Some(tuple), DropReason::BadRst, Some(hdr.seq));
             return self.challenge_half_open(now, index, &half);
         }
-        // Fourth: another SYN (RFC 5961 4.2).
-        if flags.contains(Flags::SYN) {
+        // Fourth: another SYN. Linux gives the handshake up, as RFC 9293 3.10.7.4 has it for a passive open, and says
+        // so to the peer, but for a wrong ACK; the other profiles do as RFC 5961 4.2.
+        let linux = self.config.profile == Profile::Linux;
+        if flags.contains(Flags::SYN) && !linux {
             self.stats.tcp_syn_challenge += 1;
             self.record_drop(Some(listener), Some(tuple), DropReason::Challenged, Some(hdr.seq));
             return self.challenge_half_open(now, index, &half);
+        }
+        let wrong_ack = flags.contains(Flags::ACK) && hdr.ack != half.iss + 1;
+        if flags.contains(Flags::SYN) && !wrong_ack {
+            self.record_drop(Some(listener), Some(tuple), DropReason::WrongState, Some(hdr.seq));
+            return self.reset_half_open(now, index, &hdr, arrival.seg.seg_len());
         }
         // Fifth: the ACK.
         if !flags.contains(Flags::ACK) {
             return self.record_drop(Some(listener), Some(tuple), DropReason::NoAck, Some(hdr.seq));
         }
-        if hdr.ack != half.iss + 1 {
+        if wrong_ack {
             self.record_drop(Some(listener), Some(tuple), DropReason::BadAck, Some(hdr.seq));
             return self.reset(now, &tuple, &hdr, arrival.seg.seg_len());
         }
@@ -368,9 +395,9 @@ impl Stack {
         let (ecn, accurate) = (entry.flags.contains(SynFlags::ECN), entry.flags.contains(SynFlags::ACCURATE));
         match Request::of(hdr.flags) {
             Request::None if accurate => entry.flags.insert(SynFlags::NOT_ECT),
-            Request::Classic if accurate => return self.reset_half_open(now, index, hdr),
+            Request::Classic if accurate => return self.reset_half_open(now, index, hdr, 1),
             Request::Accurate if ecn && !accurate && config.ecn.accepts_accurate() => {
-                return self.reset_half_open(now, index, hdr);
+                return self.reset_half_open(now, index, hdr, 1);
             }
             _ => {}
         }
@@ -388,12 +415,18 @@ impl Stack {
     }
 
     /// A handshake that contradicts itself ends.
-    fn reset_half_open(&mut self, now: Instant, index: u32, hdr: &Header) {
+    fn reset_half_open(&mut self, now: Instant, index: u32, hdr: &Header, len: u32) {
         let Some(entry) = self.half_open.get(index) else { return };
         let tuple = entry.tuple();
         self.stats.attempt_fails += 1;
-        self.drop_half_open(index);
-        self.reset(now, &tuple, hdr, 1);
+        self.drop_half_open(index, Errno::ECONNRESET);
+        self.reset(now, &tuple, hdr, len);
+    }
+
+    /// The first SYN-ACK of one that was parked.
+    pub(super) fn answer_parked_syn(&mut self, now: Instant, listener: Key, half: &HalfOpen, index: u32) {
+        let route = self.half_open.route(index).copied();
+        self.send_syn_ack(now, listener, half, Extra::default(), route.as_ref());
     }
 
     fn resend_syn_ack(&mut self, now: Instant, index: u32) {
@@ -424,7 +457,8 @@ impl Stack {
             hdr.flags |= Flags::AE | Flags::ECE; // r.cep is 5
         }
         hdr.options.timestamps = half.ts_recent.map(|ecr| timestamps(now, half.ts_offset, ecr));
-        self.push_control(Control::segment(half.tuple, hdr, Why::ChallengeAck));
+        let key = self.answer_key(&half.tuple);
+        self.push_control(Control::segment(half.tuple, hdr, Why::ChallengeAck).signed(key));
     }
 
     /// The completing ACK: into the accept queue, if there is room and nothing defers it.
@@ -432,8 +466,8 @@ impl Stack {
         let Some(entry) = self.half_open.get_mut(index) else { return };
         let listener = entry.listener;
         let hdr = arrival.seg.hdr;
-        let Some(socket) = self.sockets.get(listener) else { return self.drop_half_open(index) };
-        let Kind::Listener(listening) = &socket.kind else { return self.drop_half_open(index) };
+        let Some(socket) = self.sockets.get(listener) else { return self.remove_half_open(index) };
+        let Kind::Listener(listening) = &socket.kind else { return self.remove_half_open(index) };
         // TCP_DEFER_ACCEPT: a bare ACK is not enough, until the time is over.
         let defer = defer_retransmits(socket.options.defer_accept);
         if entry.timeouts < defer && arrival.seg.seg_len() == 0 {
@@ -447,13 +481,15 @@ impl Stack {
             }
             self.overflow(now, listener, &half.tuple, hdr.seq);
             self.stats.tcp_abort_on_overflow += 1;
-            self.drop_half_open(index);
+            self.remove_half_open(index);
             return self.reset(now, &half.tuple, &hdr, arrival.seg.seg_len());
         }
         let route = self.half_open.route(index).copied();
         let saved = self.half_open.take_saved(index);
-        if self.establish(now, listener, half, route, Opening::Complete(Box::new(arrival.seg)), saved) {
-            self.drop_half_open(index);
+        let name = self.half_open.key_at(index);
+        let opening = Opening::Complete(Box::new(arrival.seg), name);
+        if self.establish(now, listener, half, route, opening, saved) {
+            self.remove_half_open(index);
         }
     }
 
@@ -470,34 +506,42 @@ impl Stack {
     ) -> bool {
         let tuple = half.tuple;
         let Some(socket) = self.sockets.get(listener) else { return false };
-        let Some(held) = socket.binding else { return false };
         let options = match &route {
-            Some(route) => Arc::new(with_route(&socket.options, route)),
-            None => Arc::clone(&socket.options),
+            Some(route) if socket.options.ip_options.is_none() => {
+                Arc::new(with_route(&socket.options, route))
+            }
+            _ => Arc::clone(&socket.options),
         };
+        let options = signature::with_one_key(options, tuple.remote.ip());
         let Ok(way) = self.routes.way(&self.config, tuple.remote.ip()) else { return false };
-        let filter = options.accept_filter;
+        let parks = matches!(&socket.kind, Kind::Listener(listening) if listening.parking.is_some());
+        let filter = if parks { AcceptFilter::None } else { options.accept_filter };
+        let held = socket.binding;
         let waits =
             if filter == AcceptFilter::None { SocketFlags::IN_ACCEPT_QUEUE } else { SocketFlags::FILTERED };
-        let mut flags = waits | (socket.flags & SocketFlags::IPV6);
+        let mut flags = waits | (socket.flags & (SocketFlags::IPV6 | SocketFlags::OWN_ROUTE));
         flags.set(SocketFlags::EARLY, matches!(opening, Opening::Early { .. }));
         let Ok(key) = self.insert_socket(Kind::Fresh, Arc::clone(&options), flags) else {
             self.stats.listen_drops += 1;
             self.record_drop(Some(listener), Some(tuple), DropReason::NoMemory, None);
             return false;
         };
+        let (addr, port) = (tuple.local.ip(), tuple.local.port());
+        let unbound = BindFlags::of(&options);
         let binding = Binding {
-            addr: tuple.local.ip(),
-            port: held.port,
-            flags: held.flags - (BindFlags::LISTENING | BindFlags::EXPLICIT | BindFlags::AUTO),
-            device: held.device,
+            addr,
+            port,
+            flags: held.map_or(unbound, |held| held.flags)
+                - (BindFlags::LISTENING | BindFlags::EXPLICIT | BindFlags::AUTO),
+            device: held.map_or(0, |held| held.device),
         };
         self.ports.hold(binding);
         let generation = self.routes.generation();
         let Stack { config, stats, trace, rng, spare, sockets, .. } = &mut *self;
         let mut cx = Cx { now, config, stats, trace, rng, spare, id: id_of(key), pressure: false };
+        let parked = if let Opening::Complete(_, name) = &opening { *name } else { None };
         let (conn, outcome) = match opening {
-            Opening::Complete(seg) => {
+            Opening::Complete(seg, _) => {
                 let mut conn = Box::new(Connection::open_passive(&mut cx, half, options, way.path));
                 let outcome = conn.on_segment(&mut cx, *seg);
                 (conn, outcome)
@@ -518,7 +562,9 @@ impl Stack {
             self.saved_syns.insert(key.index, headers);
         }
         self.enter_demux(key, &tuple);
-        self.queue_child(listener, key, filter);
+        if !self.tell_open(listener, parked, id_of(key)) {
+            self.queue_child(listener, key, filter);
+        }
         self.settle(now, key, outcome);
         true
     }
@@ -536,43 +582,6 @@ impl Stack {
         if let Some(oldest) = oldest {
             self.stats.listen_overflows += 1;
             self.kill_child(self.now, oldest);
-        }
-    }
-
-    /// A connection that an accept filter holds got a segment: may it pass now?
-    pub(super) fn apply_accept_filter(&mut self, key: Key) {
-        let Some(socket) = self.sockets.get(key) else { return };
-        let Kind::Connection(conn) = &socket.kind else { return };
-        let Some(listener) = socket.parent else { return };
-        let passes = conn.fin_received()
-            || match socket.options.accept_filter {
-                AcceptFilter::None => true,
-                AcceptFilter::Data => conn.readable() > 0,
-                AcceptFilter::Http => {
-                    let mut head = [0; 2_048];
-                    let n = conn.peek(0, &mut head);
-                    is_http_ready(&head[..n], n == head.len())
-                }
-            };
-        if !passes {
-            return;
-        }
-        self.leave_filter(key);
-        if let Some(socket) = self.sockets.get_mut(key) {
-            socket.flags.remove(SocketFlags::FILTERED);
-            socket.flags.insert(SocketFlags::IN_ACCEPT_QUEUE);
-        }
-        if let Some((listening, _)) = self.listener_mut(listener) {
-            listening.push(id_of(key));
-        }
-        self.raise(listener, Ready::IN);
-    }
-
-    /// Takes a connection off the list of those that an accept filter holds.
-    pub(super) fn leave_filter(&mut self, key: Key) {
-        let parent = self.sockets.get(key).and_then(|socket| socket.parent);
-        if let Some((listening, _)) = parent.and_then(|listener| self.listener_mut(listener)) {
-            listening.filtered.retain(|held| *held != key);
         }
     }
 
@@ -600,7 +609,15 @@ impl Stack {
         }
     }
 
-    pub(super) fn drop_half_open(&mut self, index: u32) {
+    /// A half-open connection has come to nothing.
+    pub(super) fn drop_half_open(&mut self, index: u32, why: Errno) {
+        let Some((entry, key)) = self.half_open.get(index).zip(self.half_open.key_at(index)) else { return };
+        let listener = entry.listener;
+        self.remove_half_open(index);
+        self.tell_gone(listener, key, why);
+    }
+
+    pub(super) fn remove_half_open(&mut self, index: u32) {
         let Some(entry) = self.half_open.remove(&self.hash, index) else { return };
         if let Some((listening, _)) = self.listener_mut(entry.listener) {
             listening.half_open = listening.half_open.saturating_sub(1);
@@ -614,16 +631,20 @@ impl Stack {
             let Some(entry) = self.half_open.get_mut(index) else { continue };
             let listener = entry.listener;
             let (acked, timeouts) = (entry.flags.contains(SynFlags::ACKED), entry.timeouts);
+            if entry.flags.contains(SynFlags::PARKED) {
+                self.park_time_out(index);
+                continue;
+            }
             let Some(socket) = self.sockets.get(listener) else {
-                self.drop_half_open(index);
+                self.remove_half_open(index);
                 continue;
             };
             let Kind::Listener(listening) = &socket.kind else {
-                self.drop_half_open(index);
+                self.remove_half_open(index);
                 continue;
             };
             let mut max = socket.options.syncnt.unwrap_or(self.config.synack_retries);
-            if listening.half_open > listening.limit().max(8) / 2 {
+            if listening.parking.is_none() && listening.half_open > listening.limit().max(8) / 2 {
                 max = max.min(2);
             }
             let defer = defer_retransmits(socket.options.defer_accept);
@@ -632,7 +653,7 @@ impl Stack {
             let resend = !acked || timeouts.saturating_add(1) >= defer;
             if expire {
                 self.stats.attempt_fails += 1;
-                self.drop_half_open(index);
+                self.drop_half_open(index, Errno::ETIMEDOUT);
                 continue;
             }
             if let Some(entry) = self.half_open.get_mut(index) {
@@ -675,14 +696,4 @@ fn defer_retransmits(seconds: u32) -> u8 {
         period = period.saturating_add(timeout);
     }
     count
-}
-
-/// FreeBSD's accf_http: a whole request head, or something that is none.
-fn is_http_ready(head: &[u8], is_full: bool) -> bool {
-    let methods: [&[u8]; 2] = [b"GET ", b"HEAD "];
-    let could_be = methods.iter().any(|m| head.starts_with(m) || m.starts_with(head));
-    if !could_be || is_full {
-        return true;
-    }
-    head.windows(4).any(|w| w == b"\r\n\r\n") || head.windows(2).any(|w| w == b"\n\n")
 }

@@ -8,6 +8,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use hashbrown::HashTable;
+
 use crate::config::Config;
 use crate::errno::Errno;
 use crate::tcp::Path;
@@ -160,7 +162,7 @@ pub(crate) struct Routes {
     interfaces: Vec<Option<Interface>>,
     /// Longest prefix first, then least metric.
     entries: Vec<Entry>,
-    ours: BTreeMap<IpAddr, InterfaceId>,
+    ours: HashTable<IpAddr>,
     /// The directed broadcast addresses of our networks.
     broadcasts: BTreeSet<Ipv4Addr>,
     mtus: BTreeMap<IpAddr, PathMtu>,
@@ -241,7 +243,9 @@ impl Routes {
             let Some(interface) = interface else { continue };
             let id = InterfaceId(i as u32);
             for cidr in &interface.addresses {
-                self.ours.entry(cidr.address).or_insert(id);
+                if !self.is_ours(cidr.address) {
+                    self.ours.insert_unique(hash_of(cidr.address), cidr.address, |other| hash_of(*other));
+                }
                 self.broadcasts.extend(cidr.broadcast());
                 // Any number of addresses in one network are one route.
                 if !networks.insert((id, cidr.network(), cidr.prefix)) {
@@ -262,7 +266,7 @@ impl Routes {
 
     /// Whether the address is one of ours, loopback included.
     pub(crate) fn is_ours(&self, address: IpAddr) -> bool {
-        address.is_loopback() || self.ours.contains_key(&address)
+        address.is_loopback() || self.ours.find(hash_of(address), |other| *other == address).is_some()
     }
 
     /// Whether a packet to this address that came in over `interface` is for us, and for nobody else.
@@ -399,6 +403,16 @@ impl Routes {
         }
         self.generation = self.generation.wrapping_add(1);
     }
+}
+
+/// For the table of our own addresses: whoever asks for others, it is only these that lie in it.
+fn hash_of(address: IpAddr) -> u64 {
+    let bits = match address {
+        IpAddr::V4(a) => u64::from(a.to_bits()),
+        IpAddr::V6(a) => (a.to_bits() >> 64) as u64 ^ (a.to_bits() as u64).rotate_left(32),
+    };
+    // Fibonacci hashing (Knuth 6.4).
+    bits.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// How well a source fits a destination; `None` if it is of another family.

@@ -5,6 +5,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::*;
 use crate::tcp::timer::Timer;
 use crate::time::Duration;
+use syn::SynFlags;
 
 /// What a row is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,6 +22,8 @@ pub enum RowKind {
     Waiting,
     /// A half-open connection in a SYN queue.
     HalfOpen,
+    /// A SYN that its owner has not answered.
+    Parked,
     /// A TIME-WAIT entry.
     TimeWait,
 }
@@ -54,15 +57,16 @@ impl Stack {
         let sockets = self.sockets.iter().map(|(key, socket)| self.socket_row(key, socket));
         let half_open = self.half_open.rows().map(|(entry, at)| {
             let tuple = entry.tuple();
+            let parked = entry.flags.contains(SynFlags::PARKED);
             SocketRow {
                 id: None,
-                kind: RowKind::HalfOpen,
+                kind: if parked { RowKind::Parked } else { RowKind::HalfOpen },
                 state: State::SynReceived,
                 recv_q: 0,
                 send_q: 0,
                 local: tuple.local,
                 remote: tuple.remote,
-                timer: at.map(|at| ("on", at.since(self.now))),
+                timer: at.map(|at| (if parked { "park" } else { "on" }, at.since(self.now))),
                 retransmits: entry.retransmits,
             }
         });

@@ -53,7 +53,7 @@ pub(crate) struct SynEntry {
 bitflags::bitflags! {
     /// What is known of a half-open connection.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-    pub(crate) struct SynFlags: u8 {
+    pub(crate) struct SynFlags: u16 {
         /// Window scaling was agreed.
         const WINDOW_SCALE = 1;
         /// SACK was agreed.
@@ -68,6 +68,8 @@ bitflags::bitflags! {
         const ACCURATE = 32;
         /// No marks are to be sent.
         const NOT_ECT = 64;
+        /// Nothing was sent yet: the owner has not said what becomes of it.
+        const PARKED = 128;
     }
 }
 
@@ -129,6 +131,12 @@ impl SynEntry {
             sent_at: self.sent_at,
             tos: self.tos,
         }
+    }
+
+    /// Its owner lets the handshake go on: the SYN-ACK leaves now.
+    pub(crate) fn unpark(&mut self, now: Instant) {
+        self.flags.remove(SynFlags::PARKED);
+        self.sent_at = now;
     }
 
     /// Between whom.
@@ -196,6 +204,11 @@ impl SynTable {
     #[inline]
     pub(crate) fn find(&self, hash: u64, bytes: &[u8]) -> Option<u32> {
         self.demux.find(hash, |i| self.get(i).is_some_and(|e| e.pair.as_bytes() == bytes))
+    }
+
+    /// The full name of the entry at this place.
+    pub(crate) fn key_at(&self, index: u32) -> Option<Key> {
+        self.entries.key_at(index)
     }
 
     pub(crate) fn get(&self, index: u32) -> Option<&SynEntry> {

@@ -4,10 +4,13 @@
 //! more. All last equally long: a queue, not a timer each. At the cap (`tcp_max_tw_buckets`) no entry is
 //! made, the connection is closed at once and counted, as Linux does.
 
+use alloc::sync::Arc;
+
 use crate::config::{Config, Profile};
 use crate::stack::demux::{Demux, Pair, TupleHash};
 use crate::stack::ports::{BindFlags, Binding};
 use crate::stack::slab::{Key, Slab};
+use crate::stack::syn::IndexHasher;
 use crate::stack::wheel::Wheel;
 use crate::tcp::{SeqNum, TimeWaitInfo, Tuple};
 use crate::time::Instant;
@@ -93,12 +96,21 @@ pub(crate) struct TimeWaits {
     head: u32,
     tail: u32,
     odd: Wheel,
+    /// Keys of those that sign (RFC 2385).
+    md5: hashbrown::HashMap<u32, Arc<[u8]>, core::hash::BuildHasherDefault<IndexHasher>>,
 }
 
 impl TimeWaits {
     /// None.
     pub(crate) fn new() -> Self {
-        TimeWaits { entries: Slab::new(), demux: Demux::default(), head: NONE, tail: NONE, odd: Wheel::new() }
+        TimeWaits {
+            entries: Slab::new(),
+            demux: Demux::default(),
+            head: NONE,
+            tail: NONE,
+            odd: Wheel::new(),
+            md5: hashbrown::HashMap::default(),
+        }
     }
 
     /// How many there are.
@@ -164,11 +176,22 @@ impl TimeWaits {
         Some(entry_at(&self.entries, index)?.binding())
     }
 
+    /// Keeps the key that an entry's answers are signed with.
+    pub(crate) fn set_md5_key(&mut self, index: u32, key: Arc<[u8]>) {
+        self.md5.insert(index, key);
+    }
+
+    /// The key that an entry's answers are signed with.
+    pub(crate) fn md5_key(&self, index: u32) -> Option<Arc<[u8]>> {
+        self.md5.get(&index).cloned()
+    }
+
     /// Ends an entry; returns the binding that it held.
     pub(crate) fn remove(&mut self, hash: &TupleHash, index: u32) -> Option<Binding> {
         let key = self.entries.key_at(index)?;
         self.unlink(index);
         self.odd.cancel(index);
+        self.md5.remove(&index);
         let entry = self.entries.remove(key)?;
         self.demux.remove(hash.of(entry.pair.as_bytes()), index);
         Some(entry.binding())

@@ -138,11 +138,15 @@ impl Stack {
         while let Some(child) = listening.filtered.pop_front() {
             self.kill_child(now, child);
         }
+        for child in listening.parking.iter_mut().flat_map(|parking| parking.take_open()) {
+            self.kill_child(now, key_of(child));
+        }
+        self.leave_parking(key);
         // Only the half-open ones are looked through, and only if this listener has some.
         if listening.half_open > 0 {
             let indices: alloc::vec::Vec<u32> = self.half_open.of_listener(key).collect();
             for index in indices {
-                self.drop_half_open(index);
+                self.remove_half_open(index);
             }
         }
         Ok(())
@@ -362,6 +366,7 @@ impl Stack {
         let Some(socket) = self.sockets.get_mut(key) else { return };
         socket.options = Arc::clone(&options);
         self.saves_syns |= options.save_syn;
+        self.signs |= options.md5.is_some();
         if let Some(old) = socket.binding {
             let mask = BindFlags::REUSEADDR | BindFlags::REUSEPORT;
             let flags = (old.flags - mask) | (BindFlags::of(&options) & mask);

@@ -95,6 +95,7 @@ impl Wheel {
     }
 
     /// The deadline of `index`, if it is scheduled.
+    #[inline(always)]
     pub fn deadline(&self, index: u32) -> Option<Instant> {
         let node = self.nodes.get(index as usize / CHUNK)?[index as usize % CHUNK];
         (node.slot != IDLE).then_some(node.deadline)

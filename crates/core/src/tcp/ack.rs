@@ -2,7 +2,7 @@
 //! check, 3.8.6.3; RFC 5681 4.2).
 
 use super::recovery::{AckEvent, AckOutcome, CaState, RecoveryConfig, UndoKind};
-use super::rtt::{RtoPolicy, micros, micros_between};
+use super::rtt::{RtoPolicy, micros, micros_between, nanos};
 use super::timer::Timer;
 use super::*;
 use crate::wire::tcp::Flags;
@@ -22,6 +22,10 @@ impl Connection {
         if self.persisting {
             // MUST-37: as long as the peer answers, probing goes on.
             self.retries = 0;
+            // Linux counts the time to the next probe from the answer.
+            if cx.config.profile == crate::Profile::Linux && self.snd.usable() == 0 {
+                self.arm_persist(cx);
+            }
         }
         if seg.data.is_empty() {
             cx.stats.tcp_pure_acks += 1;
@@ -37,6 +41,9 @@ impl Connection {
         if ack.gt(old_una) {
             let bytes = self.snd.acknowledge(ack);
             self.counters.bytes_acked += u64::from(bytes);
+            if self.note_records_acknowledged(cx.now) {
+                out.ready |= Ready::ERR;
+            }
             self.retries = 0;
             self.trouble_since = Instant::NEVER;
             if self.search.is_some() {
@@ -69,6 +76,9 @@ impl Connection {
         let hdr_flags = seg.hdr.flags;
         let new_data_ready = self.snd.unsent() > 0 && self.snd.usable() > 0;
         let marked = self.hear_marks(seg);
+        let echo = self.ecn.agreed && hdr_flags.contains(Flags::ECE);
+        let marked_bytes = if echo { u32::MAX } else { marked.saturating_mul(u32::from(self.mss)) };
+        let rules = self.rules(cx.config);
         let Some(flight) = &mut self.flight else { return };
         let event = AckEvent {
             ack,
@@ -79,12 +89,16 @@ impl Connection {
             ts_echo,
             duplicate,
             segs: seg.segments().clamp(1, 65_535) as u16,
-            ece: marked > 0 || (self.ecn.agreed && hdr_flags.contains(Flags::ECE)),
+            ece: marked > 0 || echo,
+            marked: marked_bytes,
             new_data_ready,
         };
-        let rules = RecoveryConfig::from(cx.config);
+        let hold = event.ece && rules.reduce_from_flight && self.cc.cwnd() <= u32::from(self.mss);
         let outcome = flight.on_ack(cx.now, &event, &mut self.rtt, &mut self.cc, &mut self.persist, &rules);
         self.account(cx, &outcome);
+        if hold && self.ecn.agreed {
+            self.hold_for_mark(cx);
+        }
     }
 
     /// Counts and records what the flight found.
@@ -113,9 +127,9 @@ impl Connection {
         if outcome.tlp_recovery {
             cx.stats.tcp_loss_probe_recovery += 1;
         }
-        if let Some((_, CaState::Cwr | CaState::Recovery | CaState::Loss)) = outcome.state_change {
-            self.ecn.reduced = true; // RFC 3168 6.1.2: CWR after any reduction
-        }
+        // RFC 3168 6.1.2: CWR after any reduction, also one that follows another without leaving its state.
+        let timed_out = matches!(outcome.state_change, Some((_, CaState::Loss)));
+        self.ecn.reduced |= timed_out | self.flight.as_mut().is_some_and(|f| f.take_reduced());
         if let Some((_, CaState::Recovery)) = outcome.state_change {
             if self.agreed.sack {
                 cx.stats.tcp_sack_recovery += 1;
@@ -124,15 +138,19 @@ impl Connection {
             }
         }
         if cx.trace.on() && (outcome.state_change.is_some() || outcome.undone.is_some()) {
-            self.record_congestion(cx);
+            self.record_congestion(cx, outcome.undone);
         }
     }
 
-    pub(super) fn record_congestion(&self, cx: &mut Cx<'_>) {
+    fn record_congestion(&self, cx: &mut Cx<'_>, undone: Option<UndoKind>) {
         let what = What::Congestion {
             cwnd: self.cc.cwnd(),
             ssthresh: self.cc.ssthresh(),
             srtt: self.rtt.srtt().unwrap_or_default(),
+            min_rtt: self.rtt.min_rtt().unwrap_or_default(),
+            pacing_rate: if self.paced { self.pacing_rate(cx.config) } else { 0 },
+            delivery_rate: self.persist.delivery_rate(),
+            undone,
             state: self.ca_state().name(),
         };
         self.record(cx, what);
@@ -183,7 +201,7 @@ impl Connection {
         }
         let Some(flight) = &self.flight else { return };
         self.persisting = false;
-        let rules = RecoveryConfig::from(cx.config);
+        let rules = self.rules(cx.config);
         // A shorter RTO than before may be over already: then it is due now (Linux's `tcp_rearm_rto`).
         let rto = flight.rto_deadline(&self.rtt, &rules.rto).max(cx.now);
         let probe = flight.tlp_deadline(&self.rtt, &self.persist, &rules, rto).max(cx.now);
@@ -198,13 +216,41 @@ impl Connection {
 
     /// The RTO's bounds under the present settings.
     pub(super) fn rto_policy(&self, config: &Config) -> RtoPolicy {
-        RtoPolicy::from(config)
+        let bounds = &self.options.bounds;
+        let policy = RtoPolicy::from(config);
+        RtoPolicy {
+            min: Bounds::or(bounds.rto_min, policy.min),
+            max: Bounds::or(bounds.rto_max, policy.max),
+            ..policy
+        }
+    }
+
+    /// The rules of recovery under the present settings.
+    #[inline(always)]
+    pub(super) fn rules(&self, config: &Config) -> RecoveryConfig {
+        let mut rules = RecoveryConfig::from(config);
+        if self.options.bounds != Bounds::default() {
+            rules.bound(self.rto_policy(config), config.profile);
+        }
+        rules
+    }
+
+    /// The longest an ACK of this connection waits; on Linux always shorter than its least RTO.
+    fn delack_max(&self, config: &Config) -> Duration {
+        let bounds = &self.options.bounds;
+        let longest = Bounds::or(bounds.delack_max, config.delack_max);
+        if config.profile != crate::Profile::Linux {
+            return longest;
+        }
+        let rto_min = Bounds::or(bounds.rto_min, config.rto_min);
+        longest.min(rto_min.saturating_sub(Duration::from_millis(1)).max(Duration::from_millis(1)))
     }
 
     // ---- ours ----
 
     /// After text of segments `each` long: at once for every second full segment (MUST-58, SHLD-19), out
     /// of order, or in quick ACK mode; else with the delay (SHLD-18, MUST-40).
+    #[inline(always)]
     pub(super) fn schedule_ack(&mut self, cx: &mut Cx<'_>, each: u32) {
         let rcv = &mut self.rcv;
         let ack = &mut rcv.ack;
@@ -232,20 +278,23 @@ impl Connection {
     }
 
     /// Something waits to be acknowledged: by the next segment of ours, or when the delay is over.
+    #[inline]
     pub(super) fn delay_ack(&mut self, cx: &Cx<'_>) {
         self.rcv.ack.pending = true;
         if !self.timers.is_set(Timer::DelayedAck) {
-            let delay = Duration::from_micros(u64::from(self.rcv.ack.ato)).min(cx.config.delack_max);
-            self.timers.set(Timer::DelayedAck, cx.now + delay);
+            let delay = (1_000 * u64::from(self.rcv.ack.ato)).min(nanos(self.delack_max(cx.config)));
+            self.timers.set(Timer::DelayedAck, cx.now.after_nanos(delay));
         }
     }
 
     /// An ACK went out with whatever was sent.
+    #[inline]
     pub(super) fn ack_sent(&mut self) {
         let rcv = &mut self.rcv;
         rcv.ack.now = false;
+        // A window update is no answer to data: the peer still needs every ACK (Linux's `tcp_dec_quickack_mode`).
+        rcv.ack.quick = rcv.ack.quick.saturating_sub(u8::from(rcv.ack.pending));
         rcv.ack.pending = false;
-        rcv.ack.quick = rcv.ack.quick.saturating_sub(1);
         rcv.last_ack_sent = rcv.nxt;
         rcv.dsack = None;
         self.due.ack = None;

@@ -52,7 +52,8 @@ impl Connection {
             self.ecn.sent_plain = true;
             return Flags::empty();
         }
-        self.ecn.asking = config.ecn.asks() && self.retries < 2;
+        let asks = config.ecn.asks() || self.cc.kind().needs_ecn();
+        self.ecn.asking = asks && self.retries < 2;
         if self.ecn.asking { Flags::ECE | Flags::CWR } else { Flags::empty() }
     }
 
@@ -77,8 +78,22 @@ impl Connection {
 
     /// The marks of a segment of data inside the window (6.1.3, 6.1.5). CWR first: CE on the same segment is
     /// a new mark.
-    pub(super) fn hear_ecn(&mut self, cx: &mut Cx<'_>, flags: Flags, tos: u8) {
+    pub(super) fn hear_ecn(&mut self, cx: &mut Cx<'_>, flags: Flags, tos: u8, out: &mut Outcome) {
         if !self.ecn.agreed {
+            return;
+        }
+        if self.echoes_each_mark() {
+            self.ecn.seen |= tos & MASK == CE;
+            if self.ecn.echo != (tos & MASK == CE) {
+                // RFC 8257 3.2: what came before is acknowledged as it came, so that the sender can count.
+                if self.rcv.ack.pending {
+                    let mut reply = Box::<Outgoing>::default();
+                    self.build_ack(cx, Why::Ack, &mut reply);
+                    out.reply = Some(reply);
+                }
+                self.ecn.echo = !self.ecn.echo;
+                self.rcv.ack.now = true;
+            }
             return;
         }
         if flags.contains(Flags::CWR) {
@@ -92,6 +107,11 @@ impl Connection {
             }
             self.rcv.ack.now = true;
         }
+    }
+
+    /// DCTCP's echo (RFC 8257 3.2): ECE says of each segment whether it was marked, whatever CWR says.
+    pub(super) fn echoes_each_mark(&self) -> bool {
+        self.ecn.agreed && self.cc.kind().needs_ecn()
     }
 
     /// ECE on what we send while a mark is to be echoed.

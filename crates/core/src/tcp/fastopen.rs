@@ -133,7 +133,7 @@ impl Connection {
         let again = self.retries > 0;
         let kept = self.take_back_syn_data(hdr.ack);
         let Some(early) = &mut self.early else { return };
-        let cookie = hdr.options.fast_open.filter(|cookie| *cookie != FastOpen::REQUEST);
+        let cookie = hdr.options.fast_open.filter(|cookie| !cookie.as_slice().is_empty());
         let lost = again && cookie.is_none() && early.sent > 0 && kept == early.sent;
         early.result = Some(FastOpenResult { cookie, mss: hdr.options.mss.unwrap_or(0), lost });
         if early.sent == 0 {

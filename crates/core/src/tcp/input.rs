@@ -115,12 +115,15 @@ impl Connection {
             self.due.output = true;
             return out;
         }
-        let reply =
-            (self.rcv.ack.now || self.rcv.ack.pending).then(|| Box::new(self.build_ack(cx, Why::Ack)));
+        let reply = (self.rcv.ack.now || self.rcv.ack.pending).then(|| {
+            let mut reply = Box::<Outgoing>::default();
+            self.build_ack(cx, Why::Ack, &mut reply);
+            reply
+        });
         let ended = self.finish(cx);
         out.done = ended.done;
         out.ready |= ended.ready;
-        out.reply = out.reply.or(reply);
+        out.reply = reply.or(out.reply);
         out
     }
 
@@ -136,7 +139,7 @@ impl Connection {
                 return self.discard(cx, seg, DropReason::BadRst);
             }
             let mut out = self.discard(cx, seg, DropReason::BadAck);
-            out.reply = Some(Box::new(self.build_rst(cx, hdr.ack, None)));
+            out.reply = Some(self.build_rst(cx, hdr.ack, None));
             if self.retries == 0 && cx.config.profile == crate::Profile::Linux {
                 // Linux tries again at once: what the peer had of us is gone with that RST.
                 self.timers.set(timer::Timer::Retransmit, cx.now + RETRY_AFTER_RST);
@@ -173,12 +176,17 @@ impl Connection {
             return Outcome::default();
         }
         self.counters.bytes_acked += u64::from(self.snd.acknowledge(hdr.ack));
+        // Linux takes text on a SYN-ACK only where Fast Open was asked for; the peer sends it again.
+        let ignores = cx.config.profile == crate::Profile::Linux && self.early.is_none();
         self.hear_fast_open(cx, &hdr);
         self.hear_user_timeout(&hdr.options);
         self.hear_ecn_of_syn_ack(hdr.flags, seg.tos);
         self.become_established(cx, Event::RcvSynAck);
         self.rcv.ack.now = true;
         let mut out = Outcome { established: true, ready: Ready::OUT, ..Outcome::default() };
+        if ignores {
+            return self.conclude(cx, out);
+        }
         // Text and FIN that came with it: sixth step and on.
         seg.hdr.flags.remove(Flags::SYN);
         seg.hdr.seq += 1;
@@ -237,9 +245,11 @@ impl Connection {
     /// First, the sequence number (table 6).
     fn check_sequence(&mut self, cx: &mut Cx<'_>, seg: &mut Segment) -> Check {
         let (seq, len) = (seg.hdr.seq, seg.seg_len());
-        if self.rcv.acceptable(seq, len) {
+        let crosses = self.crosses_the_edge(cx, seg);
+        if self.rcv.acceptable(seq, len) && !crosses {
             return Check::Pass;
         }
+        cx.stats.tcp_beyond_window += u64::from(crosses || seq.gt(self.rcv.adv));
         // "If RCV.WND is zero ... special allowance should be made to accept valid ACKs, URGs and RSTs"
         // (MUST-66): the text of such a segment is a window probe.
         if self.rcv.wnd() == 0 && seq == self.rcv.nxt {
@@ -267,6 +277,16 @@ impl Connection {
         }
         self.answer_unacceptable(cx, seg);
         Check::Stop(self.discard(cx, seg, DropReason::OutOfWindow))
+    }
+
+    /// Whether text reaches across the right edge though something is unread. Linux takes nothing of such a segment, where
+    /// RFC 9293 3.10.7.4 has it cut; while nothing is unread it takes all of it (Linux's `tcp_sequence`).
+    fn crosses_the_edge(&self, cx: &Cx<'_>, seg: &Segment) -> bool {
+        let text = seg.hdr.seq + seg.data.len() as u32;
+        cx.config.profile == crate::Profile::Linux
+            && self.rcv.wnd() > 0
+            && text.gt(self.rcv.adv)
+            && !self.rcv.buf.is_empty()
     }
 
     /// <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>, with a D-SACK for text that was received before. Empty
@@ -307,10 +327,21 @@ impl Connection {
         Check::Stop(self.fail(cx, error, Event::RcvRst))
     }
 
-    /// Fourth, the SYN bit (RFC 5961 4.2): a challenge, never a reset of ours.
+    /// Fourth, the SYN bit (RFC 5961 4.2): a challenge, never a reset of ours. A child of Fast Open answers for its
+    /// listener yet, on Linux as for any handshake with another SYN in it: with a RST, but it lives on.
     fn check_syn(&mut self, cx: &mut Cx<'_>, seg: &mut Segment) -> Check {
         if !seg.hdr.flags.contains(Flags::SYN) {
             return Check::Pass;
+        }
+        if self.is_open_early() && cx.config.profile == crate::Profile::Linux {
+            let (seq, ack) = match seg.hdr.flags.contains(Flags::ACK) {
+                true => (seg.hdr.ack, None),
+                false => (SeqNum(0), Some(seg.hdr.seq + seg.seg_len())),
+            };
+            cx.stats.attempt_fails += 1;
+            let mut out = self.discard(cx, seg, DropReason::WrongState);
+            out.reply = Some(self.build_rst(cx, seq, ack));
+            return Check::Stop(out);
         }
         cx.stats.tcp_syn_challenge += 1;
         Check::Stop(self.challenge(cx, seg))
@@ -329,7 +360,7 @@ impl Connection {
         if self.state == State::SynReceived {
             if !(ack.gt(self.snd.una) && ack.le(self.snd.nxt)) {
                 let mut out = self.discard(cx, seg, DropReason::BadAck);
-                out.reply = Some(Box::new(self.build_rst(cx, ack, None)));
+                out.reply = Some(self.build_rst(cx, ack, None));
                 return Check::Stop(out);
             }
             self.snd.wl1 = seg.hdr.seq;
@@ -391,11 +422,11 @@ impl Connection {
             cx.stats.tcp_abort_on_data += 1;
             let rst = self.build_rst(cx, seg.hdr.ack, None);
             let mut out = self.fail(cx, None, Event::Abort);
-            out.reply = Some(Box::new(rst));
+            out.reply = Some(rst);
             out.ready = Ready::empty();
             return Check::Stop(out);
         }
-        self.hear_ecn(cx, seg.hdr.flags, seg.tos);
+        self.hear_ecn(cx, seg.hdr.flags, seg.tos, out);
         self.update_ts_recent(cx.now, seg);
         let now_fin = self.trim(cx, seg, fin);
         if now_fin && self.rcv.fin.is_none() {
@@ -437,7 +468,9 @@ impl Connection {
             edge = edge.min(at);
         }
         let room = if edge.gt(seg.hdr.seq) { edge.since(seg.hdr.seq) as usize } else { 0 };
-        if seg.data.len() > room {
+        // See `crosses_the_edge`.
+        let whole = cx.config.profile == crate::Profile::Linux && self.rcv.fin.is_none() && room > 0;
+        if seg.data.len() > room && !(whole && self.rcv.buf.is_empty()) {
             seg.data.truncate(room);
             fin = false;
             self.rcv.ack.now = true;
@@ -474,9 +507,13 @@ impl Connection {
         }
         if inserted.advanced > 0 {
             self.rcv.nxt += inserted.advanced;
+            self.rcv.adv = self.rcv.adv.max(self.rcv.nxt);
             self.counters.bytes_received += u64::from(inserted.advanced);
-            if self.rcv.shut {
-                // SHUT_RD: acknowledged and gone, so that the peer is not stalled.
+            let keeps = cx.config.profile == crate::Profile::Linux
+                && !self.orphan
+                && self.rcv.buf.len() as u32 <= self.rcv.capacity / 2;
+            if self.rcv.shut && !keeps {
+                // SHUT_RD: acknowledged and gone (on Linux it may still be read, as far as there is room for it), so that the peer is not stalled.
                 let _ = self.rcv.buf.discard_in_order();
             } else if self.rcv.buf.len() >= self.low_water() || self.rcv.fin.is_some() {
                 out.ready |= Ready::IN;

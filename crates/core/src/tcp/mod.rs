@@ -6,6 +6,7 @@
 
 pub mod accecn;
 mod ack;
+mod alone;
 mod build;
 mod check;
 pub mod congestion;
@@ -21,6 +22,7 @@ mod output;
 mod pacing;
 pub(crate) mod predict;
 mod rcv;
+pub mod records;
 pub mod recovery;
 pub mod rtt;
 pub mod rxbuf;
@@ -30,6 +32,7 @@ mod snd;
 pub mod state;
 mod timeout;
 pub mod timer;
+mod tso;
 pub mod txbuf;
 mod urgent;
 mod user;
@@ -54,7 +57,7 @@ use crate::errno::Errno;
 use crate::rng::Rng;
 use crate::socket::{Ready, SocketId};
 use crate::stats::Stats;
-use crate::time::{Duration, Instant};
+use crate::time::{Bounds, Duration, Instant};
 use crate::trace::{Record, Trace, What};
 use congestion::Congestion;
 use rcv::Rcv;
@@ -118,6 +121,10 @@ pub struct Connection {
     paced: bool,
     /// The search for the path MTU by probes; nothing while there is none.
     search: Option<Box<mtu_probe::Search>>,
+    /// Records, and what is told of single writes; nothing while nobody asks.
+    records: Option<Box<records::Records>>,
+    /// From where SO_TIMESTAMPING counts bytes.
+    stamp_base: SeqNum,
     /// What is to be sent besides data.
     due: Due,
     /// Unanswered retransmissions, or handshake attempts, or probes in a row.
@@ -303,6 +310,7 @@ impl Connection {
     }
 
     /// Bytes in its buffers, as the stack accounts for them.
+    #[inline(always)]
     pub fn buffered(&self) -> u32 {
         (self.snd.buf.len() + self.rcv.buf.len() + self.rcv.buf.ooo_memory()) as u32
     }
@@ -351,6 +359,12 @@ impl Connection {
         (now.as_millis() as u32).wrapping_add(self.ts_offset)
     }
 
+    /// What segments are signed with (RFC 2385).
+    #[inline]
+    pub(crate) fn md5_key(&self) -> Option<&Arc<[u8]>> {
+        self.options.md5_key(self.tuple.remote.ip())
+    }
+
     /// Length of the IP header without options, bytes.
     fn ip_header_len(&self) -> u16 {
         if self.tuple.local.is_ipv4() { 20 } else { 40 }
@@ -377,6 +391,7 @@ impl Connection {
         self.step(cx, event);
         self.timers.clear();
         self.due = Due::default();
+        self.release_records();
         cx.spare.put(self.flight.take());
         self.snd.buf.clear();
         self.rcv.buf.discard_ooo();

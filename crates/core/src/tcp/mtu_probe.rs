@@ -86,21 +86,21 @@ impl Connection {
 
     /// A probe, if one is due and what is queued and both windows let it pass, with enough behind it that its loss
     /// shows at once (RFC 4821 7.5, Linux's `tcp_mtu_probe`).
-    pub(super) fn mtu_probe(&mut self, cx: &mut Cx<'_>, room: u32) -> Option<Outgoing> {
-        let search = self.search.as_ref()?;
+    pub(super) fn mtu_probe(&mut self, cx: &mut Cx<'_>, room: u32, out: &mut Outgoing) -> bool {
+        let Some(search) = &self.search else { return false };
         let quiet = self.ca_state() == recovery::CaState::Open
             && self.rcv.dsack.is_none()
             && !self.rcv.buf.has_ooo()
             && self.state.is_synchronized();
         if search.size != 0 || !quiet || !self.discovers_mtu(cx.config) || self.snd.more {
-            return None;
+            return false;
         }
         if search.high - search.low < cx.config.probe_threshold.max(1) {
             self.search_again(cx);
-            return None;
+            return false;
         }
         if cx.now < search.next {
-            return None;
+            return false;
         }
         let size = if search.fresh { search.high } else { (search.low + search.high) / 2 };
         let text = u32::from(size.saturating_sub(self.overhead()));
@@ -108,9 +108,9 @@ impl Connection {
         let needed = text + (u32::from(self.persist.reordering()) + 1) * each;
         let enough = self.snd.unsent().min(self.snd.usable()) >= needed;
         if text <= each || !enough || room < text + each || self.cc.cwnd() < LEAST_CWND * each {
-            return None;
+            return false;
         }
-        let out = self.send_new(cx, text, text, Why::MtuProbe);
+        self.send_new(cx, (text, text), Why::MtuProbe, out);
         let end = self.snd.nxt;
         if let Some(flight) = &mut self.flight {
             flight.note_mtu_probe(Some((out.hdr.seq, text)));
@@ -120,7 +120,7 @@ impl Connection {
             search.end = end;
             search.fresh = false;
         }
-        Some(out)
+        true
     }
 
     /// The range is narrow: another round after `tcp_probe_interval` (RFC 4821 7.3).
@@ -184,11 +184,18 @@ impl Connection {
 
     /// Time-outs in a row, and no ICMP message says why: perhaps full segments vanish. Smaller ones from now on,
     /// and halved at each further timeout (RFC 2923 2.1, RFC 4821 7.7, Linux's `tcp_mtu_probing`).
+    ///
+    /// Where segments of this size did get through before, that many are lost is likelier than that the path has changed: it
+    /// takes twice as many time-outs, or a link that loses a fifth would make segments smaller and smaller.
     pub(super) fn suspect_black_hole(&mut self, cx: &mut Cx<'_>) {
         let large = self.flight.as_ref().map_or(0, |flight| flight.outstanding()).min(u32::from(self.mss));
         if cx.config.mtu_probing == MtuProbing::Off || !self.discovers_mtu(cx.config) {
             return;
         }
+        if self.proven_mss >= self.mss && self.retries < cx.config.retries1.saturating_mul(2) {
+            return;
+        }
+        self.proven_mss = 0;
         let overhead = u32::from(self.overhead());
         let (headers, least) = (self.headers(), self.least_mtu());
         match &mut self.search {

@@ -27,16 +27,29 @@ pub fn initial_capacity(config: &Config, options: &Options) -> u32 {
 
 /// Our window scale (RFC 7323 2.3): enough for the largest buffer this socket can come to.
 pub fn choose_window_scale(config: &Config, options: &Options) -> u8 {
-    let space = options.rcvbuf.unwrap_or(0).max(config.rmem[2]);
+    let space = match options.rcvbuf {
+        // On Linux a buffer that the user has set does not grow.
+        Some(set) if config.profile == crate::Profile::Linux => set,
+        set => set.unwrap_or(0).max(config.rmem[2]),
+    };
     let space = if options.window_clamp == 0 { space } else { space.min(options.window_clamp) };
     (0..14).find(|&shift| space >> shift <= 65_535).unwrap_or(14)
 }
 
+/// The largest window of a new connection: Linux keeps room for one segment (`tcp_init_buffer_space`).
+fn window_clamp(config: &Config, options: &Options, wscale: u8, advmss: u16) -> u32 {
+    let full = options.rcvbuf.unwrap_or(config.rmem[1] / 2);
+    let advmss = u32::from(advmss);
+    let set = if options.window_clamp == 0 { u32::MAX } else { options.window_clamp };
+    let clamp = full.min(set).min(65_535 << wscale);
+    if clamp > 2 * advmss && clamp + advmss > full { (full - advmss).max(2 * advmss) } else { clamp }
+}
+
 /// The window of a SYN or SYN-ACK, never scaled (RFC 7323 2.2): whole segments, as Linux rounds it.
 pub fn initial_window(capacity: u32, mss: u16) -> u16 {
-    let window = capacity.min(65_535);
     let mss = u32::from(mss.max(1));
-    (if window > mss { window / mss * mss } else { window }) as u16
+    let window = if capacity > mss { capacity / mss * mss } else { capacity };
+    window.min(65_535) as u16
 }
 
 impl Connection {
@@ -85,6 +98,8 @@ impl Connection {
             passive: false,
             ident: 0,
             rcv_tos: 0,
+            records: None,
+            stamp_base: iss + 1,
             counters: Counters { last_ack_recv: cx.now, ..Counters::default() },
         }
     }
@@ -104,7 +119,8 @@ impl Connection {
         conn.ts_offset = ts_offset;
         conn.ident = cx.rng.u32() as u16;
         conn.agreed = Agreed {
-            timestamps: cx.config.timestamps,
+            // As Linux: SACK blocks and timestamps do not both fit beside a signature.
+            timestamps: cx.config.timestamps && conn.md5_key().is_none(),
             sack: cx.config.sack,
             window_scaling: cx.config.window_scaling,
         };
@@ -135,6 +151,14 @@ impl Connection {
         conn.rcv.nxt = half.irs + 1;
         conn.rcv.last_ack_sent = conn.rcv.nxt;
         conn.rcv.adv = conn.rcv.nxt + u32::from(half.our_window);
+        if half.window_scale.is_some()
+            && half.our_window == u16::MAX
+            && cx.config.profile == crate::Profile::Linux
+        {
+            // The field was too small to say all that Linux would take.
+            let segment = u32::from(conn.rcv.advmss) - if half.ts_recent.is_some() { 12 } else { 0 };
+            conn.rcv.adv = conn.rcv.nxt + (conn.rcv.capacity - conn.rcv.capacity % segment).max(65_535);
+        }
         conn.rcv.wscale = half.window_scale.map_or(0, |(_, ours)| ours);
         conn.snd.wscale = half.window_scale.map_or(0, |(theirs, _)| theirs);
         conn.snd.wl1 = half.irs;
@@ -204,6 +228,12 @@ impl Connection {
         self.decide_pacing(cx.config);
         self.retries = 0;
         self.trouble_since = Instant::NEVER;
+        if cx.config.profile == crate::Profile::Linux {
+            let rcv = &mut self.rcv;
+            let timestamps = if self.agreed.timestamps { 12 } else { 0 };
+            rcv.as_linux = true;
+            rcv.clamp = window_clamp(cx.config, &self.options, rcv.wscale, rcv.advmss - timestamps);
+        }
         let rcv = &mut self.rcv;
         rcv.mss = rcv.advmss.min(self.mss).clamp(88, 536);
         rcv.drs.space = 10 * u32::from(rcv.advmss);
@@ -221,7 +251,7 @@ impl Connection {
         self.due.output = true;
     }
 
-    /// Eff.snd.MSS (MUST-16), less the timestamps that every segment carries.
+    /// Eff.snd.MSS (MUST-16), less the timestamps and the signature that every segment carries.
     pub(super) fn update_mss(&mut self, config: &Config) {
         let options = self.options.ip_options.as_ref().map_or(0, |o| o.len().div_ceil(4) * 4) as u16;
         let by_path =
@@ -233,7 +263,8 @@ impl Connection {
         // CVE-2019-11479: no peer and no path brings us below the floor.
         mss = mss.max(config.min_snd_mss).min(by_path.max(48));
         let timestamps = if self.agreed.timestamps { 12 } else { 0 };
-        self.mss = mss.saturating_sub(timestamps).max(36);
+        let signature = if self.md5_key().is_some() { 20 } else { 0 };
+        self.mss = mss.saturating_sub(timestamps + signature).max(36);
     }
 
     /// SND.WND, and the largest one seen.

@@ -1,6 +1,6 @@
 //! What to send next, and why. The decision is here; `build.rs` makes the segment.
 
-use super::recovery::{CaState, Probe, RecoveryConfig};
+use super::recovery::{CaState, Probe};
 use super::rtt::micros_between;
 use super::timer::Timer;
 use super::*;
@@ -15,23 +15,34 @@ impl Connection {
     /// `max_text` is the most bytes of text the link takes in one super-segment; at least one segment is
     /// always allowed.
     pub fn transmit(&mut self, cx: &mut Cx<'_>, max_text: u32) -> Option<Outgoing> {
-        let mut next = self.transmit_held(cx, max_text)?;
+        let mut next = Outgoing::default();
+        if !self.transmit_into(cx, max_text, &mut next) {
+            return None;
+        }
         self.fill(&mut next);
         Some(next)
     }
 
-    /// [`Connection::transmit`] that leaves short text where it is.
-    pub(crate) fn transmit_held(&mut self, cx: &mut Cx<'_>, max_text: u32) -> Option<Outgoing> {
+    /// [`Connection::transmit`] to where the segment is to stand, which leaves short text in the TX buffer; false if
+    /// there is none. `out` may be that of an earlier one, whose text was taken.
+    pub(crate) fn transmit_into(&mut self, cx: &mut Cx<'_>, max_text: u32, out: &mut Outgoing) -> bool {
         if !self.due.output {
-            return None;
+            return false;
         }
-        let next = self.next_segment(cx, max_text);
-        if next.is_none() || self.is_sated() {
+        // As Linux: what is signed is sent segment by segment.
+        let max_text = if self.options.md5.is_some() { 0 } else { max_text };
+        self.text_alone(cx, out) || self.transmit_by_steps(cx, max_text, out)
+    }
+
+    /// [`Connection::transmit_into`] of whatever is to be sent.
+    pub(super) fn transmit_by_steps(&mut self, cx: &mut Cx<'_>, max_text: u32, out: &mut Outgoing) -> bool {
+        let sent = self.next_segment(cx, max_text, out);
+        if !sent || self.is_sated() {
             self.due.output = false;
             self.due.push = false;
             self.watch_what_is_held(cx);
         }
-        next
+        sent
     }
 
     /// Nothing is left that a further call could send: it need not be made.
@@ -42,89 +53,97 @@ impl Connection {
     }
 
     #[inline(always)]
-    fn next_segment(&mut self, cx: &mut Cx<'_>, max_text: u32) -> Option<Outgoing> {
+    fn next_segment(&mut self, cx: &mut Cx<'_>, max_text: u32, out: &mut Outgoing) -> bool {
         match self.state {
-            State::Closed | State::Listen | State::TimeWait => return None,
-            State::SynSent | State::SynReceived if self.due.syn => return Some(self.send_syn(cx)),
-            State::SynSent => return None,
+            State::Closed | State::Listen | State::TimeWait => return false,
+            State::SynSent | State::SynReceived if self.due.syn => {
+                self.send_syn(cx, out);
+                return true;
+            }
+            State::SynSent => return false,
             _ => {}
         }
         // A server's answer to data on the SYN goes before the handshake is over (RFC 7413 4.2.2).
-        if self.state != State::SynReceived || self.facts.passive {
-            if let Some(out) = self.text(cx, max_text) {
-                return Some(out);
-            }
+        if (self.state != State::SynReceived || self.facts.passive) && self.text(cx, max_text, out) {
+            return true;
         }
         if let Some(why) = self.due.probe.take() {
-            return Some(self.build_probe(cx, why));
+            self.build_probe(cx, why, out);
+            return true;
         }
         if self.rcv.ack.now {
-            return Some(self.build_ack(cx, Why::Ack));
+            self.build_ack(cx, Why::Ack, out);
+            return true;
         }
-        None
+        false
     }
 
     /// Text or the FIN, again or new, as far as windows and pace allow.
     #[inline(always)]
-    fn text(&mut self, cx: &mut Cx<'_>, mut max_text: u32) -> Option<Outgoing> {
+    fn text(&mut self, cx: &mut Cx<'_>, mut max_text: u32, out: &mut Outgoing) -> bool {
         if self.paced {
-            if let Some(probe) = self.tail_loss_probe(cx) {
-                return Some(probe);
+            if self.tail_loss_probe(cx, out) {
+                return true;
             }
             if self.is_held(cx) {
-                return None;
+                return false;
             }
             max_text = self.paced_text(cx, max_text);
         }
-        if self.state != State::SynReceived {
-            if let Some(out) = self.retransmission(cx, max_text) {
-                return Some(out);
-            }
-            if let Some(out) = self.tail_loss_probe(cx) {
-                return Some(out);
-            }
+        if self.state != State::SynReceived
+            && (self.retransmission(cx, max_text, out) || self.tail_loss_probe(cx, out))
+        {
+            return true;
         }
-        if let Some(out) = self.new_text(cx, max_text) {
-            return Some(out);
-        }
-        self.rescue(cx)
+        self.new_text(cx, max_text, out) || self.rescue(cx, out)
     }
 
-    fn send_syn(&mut self, cx: &mut Cx<'_>) -> Outgoing {
+    fn send_syn(&mut self, cx: &mut Cx<'_>, out: &mut Outgoing) {
         self.due.syn = false;
         if self.retries == 0 {
             self.trouble_since = cx.now;
         }
-        let wait = cx.config.rto_initial.saturating_mul(1 << self.retries.min(12));
-        self.timers.set(Timer::Retransmit, cx.now + wait.min(cx.config.rto_max));
+        let linear = if self.state == State::SynSent { cx.config.syn_linear_timeouts } else { 0 };
+        let doublings = self.retries.saturating_sub(linear).min(12);
+        let wait = cx.config.rto_initial.saturating_mul(1 << doublings);
+        self.timers.set(Timer::Retransmit, cx.now + wait.min(self.rto_max(cx.config)));
         self.clamp_to_user_timeout(cx);
-        self.build_syn(cx)
+        self.build_syn(cx, out);
     }
 
     // ---- again ----
 
     /// What recovery wants sent again, within the window (SHLD-16; the oldest segment always may).
-    fn retransmission(&mut self, cx: &mut Cx<'_>, max_text: u32) -> Option<Outgoing> {
-        let most = max_text.max(u32::from(self.mss));
-        let again = self.flight.as_mut()?.next_retransmit(&self.cc, most)?;
+    #[inline]
+    fn retransmission(&mut self, cx: &mut Cx<'_>, max_text: u32, out: &mut Outgoing) -> bool {
+        let most = self.tso_text(cx, max_text).max(u32::from(self.mss));
+        let Some(flight) = &mut self.flight else { return false };
+        let Some(again) = flight.next_retransmit(&self.cc, most) else { return false };
         if again.seq != self.snd.una && again.seq.ge(self.snd.wnd_end()) {
-            return None;
+            return false;
         }
-        Some(self.send_again(cx, again.seq, again.len, again.why))
+        self.send_again(cx, (again.seq, again.len), again.why, out);
+        true
     }
 
     /// The last resort of a recovery (RFC 6675 4 (4)), where no new data can draw the ACKs that it needs.
-    fn rescue(&mut self, cx: &mut Cx<'_>) -> Option<Outgoing> {
-        let flight = self.flight.as_mut()?;
+    #[inline]
+    fn rescue(&mut self, cx: &mut Cx<'_>, out: &mut Outgoing) -> bool {
+        let rules = self.rules(cx.config);
+        let Some(flight) = &mut self.flight else { return false };
         if flight.state() != CaState::Recovery || self.snd.unsent().min(self.snd.usable()) > 0 {
-            return None;
+            return false;
         }
-        let again = flight.next_rescue(&self.cc, &RecoveryConfig::from(cx.config))?;
+        let Some(again) = flight.next_rescue(&self.cc, &rules) else {
+            return false;
+        };
         flight.on_rescued();
-        Some(self.send_again(cx, again.seq, again.len, again.why))
+        self.send_again(cx, (again.seq, again.len), again.why, out);
+        true
     }
 
-    fn send_again(&mut self, cx: &mut Cx<'_>, seq: SeqNum, len: u32, why: Why) -> Outgoing {
+    #[cold]
+    fn send_again(&mut self, cx: &mut Cx<'_>, (seq, len): (SeqNum, u32), why: Why, out: &mut Outgoing) {
         let end = seq + len;
         let text_end = self.snd.end().min(end);
         let text = if text_end.gt(seq) { text_end.since(seq) } else { 0 };
@@ -137,41 +156,51 @@ impl Connection {
         if let Some(flight) = &mut self.flight {
             flight.on_sent(cx.now, seq, len, self.mss, true, &mut self.persist, &mut self.cc);
         }
-        let out = self.build_text(cx, seq, text, fin, why);
+        self.build_text(cx, (seq, text, fin), why, out);
         self.rearm_flight_timers(cx);
         self.clamp_to_user_timeout(cx);
-        out
     }
 
     /// RFC 8985 7.3: new data if there is any and the peer's window takes it, else the last segment again.
-    fn tail_loss_probe(&mut self, cx: &mut Cx<'_>) -> Option<Outgoing> {
-        if !self.due.tlp {
-            return None;
-        }
-        self.due.tlp = false;
-        let each = self.text_per_segment();
+    #[inline]
+    fn tail_loss_probe(&mut self, cx: &mut Cx<'_>, out: &mut Outgoing) -> bool {
+        core::mem::take(&mut self.due.tlp) && self.probe_tail(cx, out)
+    }
+
+    #[cold]
+    fn probe_tail(&mut self, cx: &mut Cx<'_>, out: &mut Outgoing) -> bool {
+        let each = self.text_per_segment(cx);
         let fresh = self.snd.unsent().min(self.snd.usable()).min(each);
-        let flight = self.flight.as_mut()?;
-        if self.trouble_since.is_never() {
+        let Some(flight) = &mut self.flight else { return false };
+        if self.trouble_since.is_never() && cx.config.profile != crate::Profile::Linux {
             self.trouble_since = flight.rto_base(); // the probe moves it, the user timeout does not mind
         }
-        let probe = flight.on_tlp(cx.now, fresh > 0, &mut self.persist)?;
+        let Some(probe) = flight.on_tlp(cx.now, fresh > 0, &mut self.persist) else { return false };
         cx.stats.tcp_loss_probes += 1;
         match probe {
-            Probe::NewData => Some(self.send_new(cx, fresh, each, Why::Tlp)),
-            Probe::Retransmit(again) => Some(self.send_again(cx, again.seq, again.len, Why::Tlp)),
+            Probe::NewData => self.send_new(cx, (fresh, each), Why::Tlp, out),
+            Probe::Retransmit(again) => self.send_again(cx, (again.seq, again.len), Why::Tlp, out),
         }
+        true
     }
 
     // ---- new ----
 
+    /// A FIN waits for the end of the handshake. On Linux that of a child of Fast Open which its user has closed does
+    /// not, no more than the text before it (a mere `shutdown` waits there too).
+    #[inline]
+    fn fin_may_go(&self, cx: &Cx<'_>) -> bool {
+        let early = || self.facts.passive && self.orphan && cx.config.profile == crate::Profile::Linux;
+        self.snd.fin_queued && (self.state != State::SynReceived || early())
+    }
+
     /// New text or the FIN, as far as both windows, Nagle and the silly-window rule allow.
     #[inline(always)]
-    fn new_text(&mut self, cx: &mut Cx<'_>, max_text: u32) -> Option<Outgoing> {
-        let unsent = self.snd.unsent();
-        let fin = self.snd.fin_queued && !self.snd.fin_sent && self.state != State::SynReceived;
+    fn new_text(&mut self, cx: &mut Cx<'_>, max_text: u32, out: &mut Outgoing) -> bool {
+        let mut unsent = self.snd.unsent();
+        let fin = !self.snd.fin_sent && self.fin_may_go(cx);
         if unsent == 0 && !fin {
-            return None;
+            return false;
         }
         if !self.in_flight() {
             self.restart_after_idle(cx);
@@ -182,21 +211,38 @@ impl Connection {
             None => self.cc.cwnd(),
         };
         if unsent == 0 {
-            // rfc2525-s2.15-a: a FIN waits for nothing but one place in the window.
-            return (usable > 0).then(|| self.send_new(cx, 0, 1, Why::Fin));
+            // rfc2525-s2.15-a: a FIN waits for nothing but one place in the window; on Linux for one in cwnd too.
+            let goes = usable > 0 && (room > 0 || cx.config.profile != crate::Profile::Linux);
+            if goes {
+                self.send_new(cx, (0, 1), Why::Fin, out);
+            }
+            return goes;
         }
-        if self.search.is_some()
-            && let Some(out) = self.mtu_probe(cx, room)
-        {
-            return Some(out);
+        if self.search.is_some() && self.mtu_probe(cx, room, out) {
+            return true;
         }
-        let each = self.text_per_segment();
-        let allowed = unsent.min(usable).min(room);
-        let len = self.how_much(cx, allowed, unsent, usable, each, max_text);
+        let each = self.text_per_segment(cx);
+        // A record that is followed by more is complete: its end waits for nothing.
+        let record = self.record_left().filter(|&left| left < unsent);
+        unsent = record.unwrap_or(unsent);
+        let allowed = unsent.min(usable).min(self.tso_quota(cx, room, each));
+        let max_text = self.tso_text(cx, max_text);
+        if self.tso_defers(cx, unsent.min(usable).min(room), unsent, max_text) {
+            if room < usable {
+                let in_flight = self.flight.as_ref().map_or(0, |flight| flight.bytes_in_flight());
+                self.cc.on_held_back(cx.now, in_flight, self.snd.nxt);
+            }
+            return false;
+        }
+        let len = match record {
+            Some(left) if left == allowed && left <= max_text.max(each) => left,
+            _ => self.how_much(cx, allowed, unsent, usable, each, max_text),
+        };
         if len == 0 {
-            return None;
+            return false;
         }
-        Some(self.send_new(cx, len, each, Why::Data))
+        self.send_new(cx, (len, each), Why::Data, out);
+        true
     }
 
     /// Bytes of text for the next segment or super-segment; 0 to hold back.
@@ -211,9 +257,11 @@ impl Connection {
     ) -> u32 {
         let cap = (max_text / each).max(1) * each;
         if allowed >= each {
-            // Whole segments; a shorter last one goes along if it may go at all.
+            // Whole segments; a shorter last one goes along if it may go at all, on Linux also where the window
+            // makes it short.
             let whole = (allowed / each * each).min(cap);
-            let all = allowed == unsent && allowed <= cap && allowed > whole;
+            let end = allowed == unsent || (allowed == usable && cx.config.profile == crate::Profile::Linux);
+            let all = end && allowed <= cap && allowed > whole;
             return if all && self.may_send_small(cx, true) { allowed } else { whole };
         }
         if allowed == 0 {
@@ -251,10 +299,15 @@ impl Connection {
     }
 
     #[inline]
-    pub(super) fn send_new(&mut self, cx: &mut Cx<'_>, len: u32, each: u32, why: Why) -> Outgoing {
+    pub(super) fn send_new(
+        &mut self,
+        cx: &mut Cx<'_>,
+        (len, each): (u32, u32),
+        why: Why,
+        out: &mut Outgoing,
+    ) {
         let seq = self.snd.nxt;
-        let last = self.snd.fin_queued && self.state != State::SynReceived;
-        let fin = last && len == self.snd.unsent() && self.snd.usable() > len;
+        let fin = self.fin_may_go(cx) && len == self.snd.unsent() && self.snd.usable() > len;
         let why = if fin && why == Why::Data { Why::Fin } else { why };
         let taken = len + u32::from(fin);
         let drained = len == self.snd.unsent();
@@ -277,22 +330,28 @@ impl Connection {
         if len > 0 && self.rcv.ack.ato > 0 && since < self.rcv.ack.ato {
             self.rcv.ack.pingpong = true;
         }
-        let out = self.build_text(cx, seq, len, fin, why);
+        self.build_text(cx, (seq, len, fin), why, out);
+        if cx.config.tso_autosizing
+            && out.gso_size != 0
+            && let Some(flight) = &mut self.flight
+        {
+            flight.mark_border();
+        }
         self.snd.nxt = seq + taken;
+        self.note_records_sent(cx.now);
         self.snd.fin_sent |= fin;
         self.retries_over();
         if !timed || why == Why::Tlp {
             self.rearm_flight_timers(cx);
         }
         self.clamp_to_user_timeout(cx);
-        out
     }
 
     /// Linux's `tcp_cwnd_validate`: the program sends less than it might, so the window shrinks to what it uses.
     fn validate_window(&mut self, cx: &Cx<'_>) {
         if self.ca_state() == CaState::Open && self.is_writable() {
-            let rto = self.rtt.rto(&self.rto_policy(cx.config));
-            self.cc.on_application_limited(cx.now, rto.as_millis() as u32);
+            let rto = self.rtt.rto_nanos(&self.rto_policy(cx.config));
+            self.cc.on_application_limited(cx.now, (rto / 1_000_000) as u32);
         }
     }
 
@@ -306,10 +365,21 @@ impl Connection {
     }
 
     /// RFC 5681 4.1: after an idle RTO the window is no longer believed.
-    fn restart_after_idle(&mut self, cx: &mut Cx<'_>) {
-        if !cx.config.slow_start_after_idle || self.counters.last_data_sent == Instant::ZERO {
+    #[inline(always)]
+    pub(super) fn restart_after_idle(&mut self, cx: &mut Cx<'_>) {
+        let last = self.counters.last_data_sent;
+        if !cx.config.slow_start_after_idle || last == Instant::ZERO {
             return;
         }
+        // What is sent again and again within a millisecond need not ask how long the RTO is.
+        let recent = cx.now.as_nanos().saturating_sub(last.as_nanos()) <= 1_000_000;
+        if !recent || cx.config.rto_min < Duration::from_millis(1) {
+            self.restart_if_idle(cx);
+        }
+    }
+
+    #[inline(never)]
+    fn restart_if_idle(&mut self, cx: &mut Cx<'_>) {
         let idle = cx.now.since(self.counters.last_data_sent);
         let rto = self.rtt.rto(&self.rto_policy(cx.config));
         if idle > rto {

@@ -39,6 +39,7 @@ impl Connection {
     pub(super) fn is_held(&mut self, cx: &Cx<'_>) -> bool {
         if self.paced_until <= cx.now {
             self.due.paced = false;
+            self.decide_pacing(cx.config); // `hold_for_mark` is over
             return false;
         }
         if !self.due.paced {
@@ -51,6 +52,15 @@ impl Connection {
         }
         self.timers.set(Timer::Send, self.paced_until);
         true
+    }
+
+    /// A mark was echoed while cwnd was one segment, which leaves only the time between segments to be reduced: the
+    /// next one waits for as long as the retransmission timer would (RFC 3168 6.1.2, RFC 9438 4.6). Linux, whose
+    /// least cwnd is two, does not.
+    pub(super) fn hold_for_mark(&mut self, cx: &Cx<'_>) {
+        self.paced = true;
+        self.due.paced = true;
+        self.paced_until = cx.now + self.rtt.rto(&self.rto_policy(cx.config));
     }
 
     /// The most text of one segment or super-segment, of `max_text` that the link takes: no more than a quantum.

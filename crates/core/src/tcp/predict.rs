@@ -4,10 +4,10 @@
 //! It is dealt with in one go here, to the same effect as by the steps of `input.rs`, which take whatever is
 //! not predicted.
 
-use super::recovery::{QuietAck, RecoveryConfig};
+use super::recovery::QuietAck;
 use super::timer::Timer;
 use super::*;
-use crate::packet::Payload;
+use crate::packet::{Packet, Payload};
 use crate::wire::tcp::{Flags, Header};
 
 /// A segment where it lies.
@@ -32,6 +32,8 @@ pub(crate) enum Text<'a> {
     Inline(&'a [u8]),
     /// By reference.
     Slices(&'a mut Payload),
+    /// In a packet, from so many bytes on, so many.
+    Packet(&'a mut Packet, usize, usize),
 }
 
 impl Text<'_> {
@@ -40,6 +42,7 @@ impl Text<'_> {
         match self {
             Text::Inline(bytes) => bytes.len() as u32,
             Text::Slices(payload) => payload.len() as u32,
+            Text::Packet(_, _, len) => *len as u32,
         }
     }
 }
@@ -56,6 +59,7 @@ impl Connection {
         let una = self.snd.una;
         let advanced = hdr.ack != una;
         if advanced {
+            let rules = self.rules(cx.config);
             let flight = self.flight.as_mut()?;
             let ack = QuietAck {
                 ack: hdr.ack,
@@ -63,7 +67,6 @@ impl Connection {
                 snd_nxt: self.snd.nxt,
                 sack_enabled: self.agreed.sack,
             };
-            let rules = RecoveryConfig::from(cx.config);
             if !flight.on_quiet_ack(cx.now, &ack, &mut self.rtt, &mut self.cc, &mut self.persist, &rules) {
                 return None;
             }
@@ -109,7 +112,7 @@ impl Connection {
             Some(ts) => !self.agreed.timestamps || ts.val.wrapping_sub(self.rcv.ts_recent) as i32 >= 0,
             None => !self.agreed.timestamps,
         };
-        let marked = self.ecn.agreed && seg.tos & 3 == 3;
+        let marked = self.ecn.agreed && (seg.tos & 3 == 3 || (self.ecn.echo && self.echoes_each_mark()));
         let unread = self.orphan || self.rcv.shut;
         let text = len == 0 || (len <= self.rcv.wnd() && !self.rcv.buf.has_ooo() && !marked && !unread);
         self.state == State::Established
@@ -124,6 +127,7 @@ impl Connection {
             && !self.persisting
             && self.ecn.accurate.is_none()
             && !self.is_probing_mtu()
+            && self.records.is_none()
             && self.rcv.fin.is_none()
             && seg.ttl >= self.options.min_ttl
     }

@@ -30,6 +30,10 @@ pub(crate) struct Rcv {
     pub buf: RxBuf,
     /// How many bytes the RX buffer may hold.
     pub capacity: u32,
+    /// The largest window to announce (Linux's `window_clamp`).
+    pub clamp: u32,
+    /// Windows are chosen as Linux's `__tcp_select_window` does.
+    pub as_linux: bool,
     /// TS.Recent.
     pub ts_recent: u32,
     /// When TS.Recent was taken, whole seconds.
@@ -95,6 +99,8 @@ impl Rcv {
             fin: None,
             buf: RxBuf::new(),
             capacity,
+            clamp: u32::MAX,
+            as_linux: false,
             ts_recent: 0,
             ts_recent_age: 0,
             dsack: None,
@@ -134,25 +140,65 @@ impl Rcv {
     /// Receiver's silly-window avoidance (RFC 9293 3.8.6.2.2, MUST-39): the edge advances only by
     /// at least min(half the buffer, one MSS). It never moves left (SHLD-14): where scaling would
     /// round it down it is rounded up.
+    #[inline(always)]
     pub fn select_window(&self) -> u32 {
-        let unit = 1u32 << self.wscale;
+        let (scale, unit) = (self.wscale, 1u32 << self.wscale);
         let current = self.wnd();
+        if self.as_linux {
+            return self.window_of_linux(current);
+        }
         let free = self.free();
         let step = (self.capacity / 2).min(u32::from(self.mss.max(1)));
+        // Shifts where the unit is a power of two: this is done for each segment, and division is slow.
+        let up = |bytes: u32| (bytes >> scale) + u32::from(bytes & (unit - 1) != 0);
         let kept = current.div_ceil(unit) * unit;
         if free <= current || free - current < step {
             return kept;
         }
         // What scaling would round away to nothing, or nearly, is rounded up instead: a buffer smaller than
         // the scale's unit would stay closed for ever.
-        let room = if unit > step { free.div_ceil(unit) } else { free / unit } * unit;
+        let room = if unit > step { up(free) } else { free >> scale } << scale;
         room.max(kept)
+    }
+
+    /// Linux's `__tcp_select_window`: a scaled window is rounded up to its unit, another one is whole segments, and what is
+    /// less than a segment or a sixteenth of the buffer is nothing.
+    #[inline]
+    fn window_of_linux(&self, current: u32) -> u32 {
+        let unit = 1u32 << self.wscale;
+        let full = self.clamp.min(self.capacity);
+        let mss = u32::from(self.mss.max(1)).min(full);
+        let mut free = self.free();
+        // The edge never moves left (SHLD-14).
+        let kept = (current + unit - 1) & !(unit - 1);
+        if free < full / 2 {
+            free &= !(unit - 1);
+            if free < self.capacity >> 4 || free < mss {
+                return kept;
+            }
+        }
+        free = free.min(self.clamp);
+        let window = if self.wscale > 0 {
+            (free + unit - 1) & !(unit - 1)
+        } else if current + mss <= free || current > free {
+            free - free % mss.max(1)
+        } else if mss == full && free > current + full / 2 {
+            free
+        } else {
+            current
+        };
+        window.max(kept)
     }
 
     /// Whether reading has opened the window so far that the peer must hear of it (MUST-36's other
     /// side; Linux's `tcp_cleanup_rbuf`: when it at least doubles).
+    #[inline]
     pub fn wants_window_update(&self) -> bool {
-        let current = self.wnd();
+        let (current, unit) = (self.wnd(), 1 << self.wscale);
+        // Neither what is free nor what is kept, rounded up, comes to twice of it: so it nearly always is.
+        if current >= unit && self.free().saturating_add(unit) <= current.saturating_mul(2) {
+            return false;
+        }
         let next = self.select_window();
         next > current && next >= current.saturating_mul(2)
     }
@@ -203,7 +249,11 @@ impl Rcv {
             let window = 2 * copied + 16 * u64::from(self.advmss);
             let wanted = window + 2 * (window * (copied - space) / space);
             drs.space = drs.copied;
-            self.capacity = self.capacity.max(wanted.min(u64::from(max)) as u32);
+            let wanted = wanted.min(u64::from(max)) as u32;
+            if wanted > self.capacity {
+                self.capacity = wanted;
+                self.clamp = wanted; // it follows along
+            }
         }
         drs.copied = 0;
         drs.space_at = now;

@@ -83,6 +83,7 @@ impl RttEstimator {
     }
 
     /// [`RttEstimator::sample`] in microseconds.
+    #[inline(always)]
     pub(crate) fn sample_us(&mut self, now: Instant, sample: u32, policy: &RtoPolicy) {
         let sample = sample.clamp(1, LONGEST);
         self.update_min(now, sample);
@@ -180,6 +181,16 @@ impl RttEstimator {
         base.saturating_mul(1 << self.backoff.min(20)).min(policy.max)
     }
 
+    /// [`RttEstimator::rto`] in nanoseconds.
+    #[inline(always)]
+    pub(crate) fn rto_nanos(&self, policy: &RtoPolicy) -> u64 {
+        if self.srtt8 != 0 && self.backoff == 0 && policy.linux_style {
+            let rto = (u64::from(self.srtt8 >> 3) + u64::from(self.rttvar4)) * 1_000;
+            return rto.min(nanos(policy.max));
+        }
+        nanos(self.rto(policy))
+    }
+
     /// The RTO as if nothing had timed out.
     #[inline]
     pub fn rto_without_backoff(&self, policy: &RtoPolicy) -> Duration {
@@ -248,6 +259,11 @@ impl Default for RttEstimator {
 /// Whole microseconds from `earlier` to `now`, at most what 32 bits hold.
 pub(crate) fn micros_between(earlier: Instant, now: Instant) -> u32 {
     (now.as_nanos().saturating_sub(earlier.as_nanos()) / 1_000).min(u64::from(u32::MAX)) as u32
+}
+
+/// Nanoseconds, at most what 64 bits hold.
+pub(crate) const fn nanos(d: Duration) -> u64 {
+    d.as_secs().saturating_mul(1_000_000_000).saturating_add(d.subsec_nanos() as u64)
 }
 
 /// Whole microseconds, at most what 32 bits hold.

@@ -63,9 +63,7 @@ impl RxBuf {
     pub fn insert(&mut self, offset: u32, data: Payload, limit: usize) -> Inserted {
         if offset == 0 && self.ooo.is_none() {
             let advanced = data.len() as u32;
-            for slice in data.into_slices() {
-                self.queue.push(slice);
-            }
+            self.queue.push_all(data);
             return Inserted { advanced, accepted: advanced, ..Inserted::default() };
         }
         if data.is_empty() {
@@ -87,11 +85,11 @@ impl RxBuf {
         debug_assert!(self.ooo.is_none());
         match text {
             Text::Inline(bytes) => self.queue.push_copy(bytes),
-            Text::Slices(payload) => {
-                for slice in core::mem::take(payload).into_slices() {
-                    self.queue.push(slice);
-                }
-            }
+            Text::Slices(payload) => self.queue.push_all(core::mem::take(payload)),
+            Text::Packet(packet, at, len) => match packet.head.as_slice().get(at..at + len) {
+                Some(bytes) => self.queue.push_copy(bytes),
+                None => self.queue.push_all(crate::wire::parse::move_payload(packet, at, len)),
+            },
         }
     }
 

@@ -147,7 +147,7 @@ impl Why {
     }
 }
 
-/// A segment to be sent, before IP.
+/// A segment to be sent, before IP. It is large: it is made where it stays.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     /// Header with its options.
@@ -172,8 +172,25 @@ pub struct Outgoing {
     pub why: Why,
 }
 
+impl Default for Outgoing {
+    /// Nothing yet.
+    fn default() -> Self {
+        Outgoing {
+            hdr: Header::default(),
+            data: Payload::new(),
+            held: 0,
+            gso_size: 0,
+            tos: 0,
+            ttl: 0,
+            dont_fragment: false,
+            why: Why::Ack,
+        }
+    }
+}
+
 impl Outgoing {
     /// Bytes of text.
+    #[inline]
     pub fn text_len(&self) -> usize {
         self.data.len() + usize::from(self.held)
     }

@@ -109,6 +109,7 @@ impl Snd {
     }
 
     /// Moves SND.UNA to `ack` and frees what is acknowledged; returns the bytes of data that were.
+    #[inline(always)]
     pub fn acknowledge(&mut self, ack: SeqNum) -> u32 {
         self.una = ack;
         let mut bytes = 0;

@@ -1,6 +1,5 @@
 //! Timers falling due (RFC 9293 3.10.8, RFC 6298, RFC 8985, 3.8.4, 3.8.6.1).
 
-use super::recovery::RecoveryConfig;
 use super::timer::Timer;
 use super::*;
 
@@ -42,7 +41,8 @@ impl Connection {
     fn handshake_timeout(&mut self, cx: &mut Cx<'_>) -> Option<Outcome> {
         let elapsed = cx.now.since(self.trouble_since);
         let retries = if self.facts.passive { cx.config.synack_retries } else { cx.config.syn_retries };
-        let limit = self.options.syncnt.unwrap_or(retries);
+        let linear = if self.state == State::SynSent { cx.config.syn_linear_timeouts } else { 0 };
+        let limit = self.options.syncnt.unwrap_or(retries).saturating_add(linear);
         let patient = self.options.syncnt.is_none() && elapsed < cx.config.syn_min_timeout;
         let by_user = self.user_timeout().is_some_and(|t| elapsed >= t);
         if by_user || (self.retries >= limit && !patient) {
@@ -61,10 +61,18 @@ impl Connection {
             return None;
         }
         if self.trouble_since.is_never() {
-            self.trouble_since = self.flight.as_ref().map_or(cx.now, |f| f.rto_base());
+            // Linux counts from the first retransmission, not from the segment that was lost.
+            self.trouble_since = match &self.flight {
+                Some(flight) if cx.config.profile == crate::Profile::Linux => {
+                    flight.resent_since().unwrap_or(cx.now)
+                }
+                Some(flight) => flight.rto_base(),
+                None => cx.now,
+            };
         }
         // A peer that shrank its window to nothing and still answers is not dead (SHLD-17).
-        let shrunk = self.snd.wnd == 0 && cx.now.since(self.counters.last_ack_recv) < cx.config.rto_max * 2;
+        let shrunk =
+            self.snd.wnd == 0 && cx.now.since(self.counters.last_ack_recv) < self.rto_max(cx.config) * 2;
         if shrunk && !self.orphan && self.user_timeout().is_none() {
             self.trouble_since = cx.now;
         } else if self.given_up(cx) {
@@ -78,7 +86,7 @@ impl Connection {
             // SHLD-9: trouble shows at R1.
             out.ready |= Ready::ERR;
         }
-        let rules = RecoveryConfig::from(cx.config);
+        let rules = self.rules(cx.config);
         let flight = self.flight.as_mut()?;
         let outcome = flight.on_rto(cx.now, &mut self.rtt, &mut self.cc, &mut self.persist, &rules);
         self.mtu_probe_is_void(cx);
@@ -102,7 +110,12 @@ impl Connection {
         }
         let retries = if self.orphan { orphan_retries(cx.config) } else { cx.config.retries2 };
         // However long the RTO has become, nothing is given up before it was sent a second time.
-        self.retries > 0 && elapsed >= backed_off(cx.config.rto_min, cx.config.rto_max, retries)
+        self.retries > 0 && elapsed >= backed_off(cx.config.rto_min, self.rto_max(cx.config), retries)
+    }
+
+    /// The greatest RTO of this connection.
+    pub(super) fn rto_max(&self, config: &Config) -> Duration {
+        Bounds::or(self.options.bounds.rto_max, config.rto_max)
     }
 
     /// The user timeout is met to the millisecond, not at the next doubling.
@@ -133,7 +146,7 @@ impl Connection {
             .rtt
             .rto_without_backoff(&policy)
             .saturating_mul(1 << self.persist_backoff.min(16))
-            .min(cx.config.rto_max);
+            .min(policy.max);
         self.timers.set(Timer::Retransmit, cx.now + rto);
         self.clamp_to_user_timeout(cx);
     }
@@ -164,7 +177,7 @@ impl Connection {
 
     /// RACK's reordering timer, or else the probe timeout: the probe itself is made at the next transmit.
     fn loss_probe(&mut self, cx: &mut Cx<'_>) {
-        let rules = RecoveryConfig::from(cx.config);
+        let rules = self.rules(cx.config);
         let Some(flight) = &mut self.flight else { return };
         if flight.is_empty() {
             self.flight = None; // nothing came that would undo the last reduction
@@ -261,7 +274,7 @@ impl Connection {
         if over {
             let reply = self.build_rst(cx, self.snd.nxt, Some(self.rcv.nxt));
             let mut out = self.time_out(cx);
-            out.reply = Some(Box::new(reply));
+            out.reply = Some(reply);
             return Some(out);
         }
         self.keepalive_probes += 1;

@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
-use crate::packet::{MAX_SLICES, Payload};
+use crate::packet::{MAX_SLICES, Payload, copy_short, extend_short};
 
 /// Up to this many bytes a buffer is one plain vector, and slices of it are copies.
 const SMALL_MAX: usize = 2048;
@@ -89,6 +89,7 @@ impl TxBuf {
     }
 
     /// Adds `data` at the end, copying it once.
+    #[inline]
     pub fn write(&mut self, data: &[u8]) {
         if data.is_empty() {
             return;
@@ -98,7 +99,7 @@ impl TxBuf {
                 if small.is_empty() && data.len() > IN_PLACE {
                     small.reserve_exact(data.len());
                 }
-                small.extend_from_slice(data);
+                extend_short(small, data);
                 return;
             }
             let start = *head as usize;
@@ -135,13 +136,14 @@ impl TxBuf {
     }
 
     /// Copies the bytes from `offset` on into `out`; returns how many there were.
+    #[inline]
     pub fn copy_to(&self, offset: usize, out: &mut [u8]) -> usize {
         match &self.repr {
             Repr::Small { data, head } => {
                 let held = &data[*head as usize..];
                 let held = &held[offset.min(held.len())..];
                 let n = held.len().min(out.len());
-                out[..n].copy_from_slice(&held[..n]);
+                copy_short(&mut out[..n], &held[..n]);
                 n
             }
             Repr::Large(large) => large.copy_to(offset, out),
@@ -149,6 +151,7 @@ impl TxBuf {
     }
 
     /// Drops the first `n` bytes, which were acknowledged (all of them if there are fewer).
+    #[inline]
     pub fn advance(&mut self, n: usize) {
         let left = self.len().saturating_sub(n);
         match &mut self.repr {
@@ -160,7 +163,15 @@ impl TxBuf {
     }
 
     /// Drops everything.
+    #[inline]
     pub fn clear(&mut self) {
+        if let Repr::Small { data, head } = &mut self.repr
+            && !data.spilled()
+        {
+            data.clear();
+            *head = 0;
+            return;
+        }
         self.repr = Repr::Small { data: SmallVec::new_const(), head: 0 };
     }
 

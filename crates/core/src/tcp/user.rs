@@ -29,6 +29,7 @@ impl Connection {
     }
 
     /// Copies as much of `data` as fits into the TX buffer; returns how much.
+    #[inline]
     pub fn write(&mut self, cx: &mut Cx<'_>, data: &[u8]) -> usize {
         let n = data.len().min(self.room_now(cx));
         if n > 0 {
@@ -51,9 +52,8 @@ impl Connection {
 
     /// More is to come (MSG_MORE): a last short segment waits for it.
     pub fn set_more(&mut self, more: bool) {
-        self.snd.more = more;
-        if !more {
-            self.due.output = true;
+        if core::mem::replace(&mut self.snd.more, more) && !more {
+            self.due.output = true; // what was held back
         }
     }
 
@@ -90,6 +90,11 @@ impl Connection {
     /// Size of the RX buffer, bytes.
     pub fn receive_capacity(&self) -> u32 {
         self.rcv.capacity
+    }
+
+    /// The largest window to announce, bytes (TCP_WINDOW_CLAMP).
+    pub fn window_clamp(&self) -> u32 {
+        self.rcv.clamp.min(self.rcv.capacity.max(self.options.window_clamp))
     }
 
     pub(super) fn low_water(&self) -> usize {
@@ -130,11 +135,12 @@ impl Connection {
         n
     }
 
+    #[inline(always)]
     fn after_read(&mut self, cx: &mut Cx<'_>, n: usize) {
         if n == 0 {
             return;
         }
-        if self.options.rcvbuf.is_none() {
+        if self.options.rcvbuf.is_none() && cx.config.moderate_rcvbuf {
             let mut max = cx.config.rmem[2] / 2;
             if self.options.window_clamp != 0 {
                 max = max.min(self.options.window_clamp);
@@ -216,10 +222,7 @@ impl Connection {
             self.state,
             State::SynReceived | State::Established | State::FinWait1 | State::FinWait2 | State::CloseWait
         );
-        let reply = tell.then(|| {
-            let rst = self.build_rst(cx, self.snd.nxt, Some(self.rcv.nxt));
-            Box::new(rst)
-        });
+        let reply = tell.then(|| self.build_rst(cx, self.snd.nxt, Some(self.rcv.nxt)));
         let _ = self.rcv.buf.discard_in_order();
         let mut out = self.fail(cx, error, Event::Abort);
         out.reply = reply;
@@ -235,9 +238,15 @@ impl Connection {
         if old.keepalive != new.keepalive || old.keepidle != new.keepidle {
             self.arm_keepalive(cx);
         }
+        if old.md5 != self.options.md5 && self.state.is_synchronized() {
+            self.update_mss(cx.config);
+        }
         if let Some(size) = self.options.rcvbuf {
             // The announced edge stays where it is (SHLD-14): `select_window` never moves it left.
             self.rcv.capacity = if self.rcv.wscale == 0 { size.min(65_535) } else { size }.max(256);
+        }
+        if self.options.window_clamp != old.window_clamp {
+            self.rcv.clamp = self.options.window_clamp;
         }
         if self.options.window_clamp != 0 {
             self.rcv.capacity = self.rcv.capacity.min(self.options.window_clamp);
@@ -254,6 +263,9 @@ impl Connection {
         if self.options.congestion != old.congestion {
             let kind = self.options.congestion.unwrap_or(cx.config.congestion);
             self.cc.set_kind(kind);
+        }
+        if self.options.timestamping != old.timestamping {
+            self.count_bytes_from_here(self.options.timestamping);
         }
         if self.options.congestion != old.congestion || self.options.max_pacing_rate != old.max_pacing_rate {
             self.decide_pacing(cx.config);
@@ -277,7 +289,7 @@ impl Connection {
     /// What `poll` reports (POSIX; Linux's `tcp_poll` in the details).
     pub fn readiness(&self) -> Ready {
         let mut ready = Ready::empty();
-        if self.error.is_some() {
+        if self.error.is_some() || self.has_notice() {
             ready |= Ready::ERR;
         }
         if self.state == State::Closed {

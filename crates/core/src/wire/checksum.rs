@@ -2,6 +2,11 @@
 
 use core::net::IpAddr;
 
+use pulp::{Arch, Simd, WithSimd};
+
+/// From so many bytes on vectors are looked for.
+const WIDE_MIN: usize = 256;
+
 /// A running one's complement sum.
 ///
 /// Slices are added one after the other as if they were one buffer: a slice that begins at an odd
@@ -31,6 +36,12 @@ impl Sum {
     #[inline]
     pub fn add_word(&mut self, word: u16) {
         self.acc += u64::from(word.to_be());
+    }
+
+    /// Adds what was summed apart, of an even number of bytes.
+    #[inline]
+    pub fn add_sum(&mut self, other: Sum) {
+        self.acc += other.acc;
     }
 
     /// The sum folded to sixteen bits, not complemented: what a field that somebody else completes holds.
@@ -101,35 +112,29 @@ fn native_short(bytes: &[u8]) -> u16 {
     fold(sum + u64::from(rest))
 }
 
-/// Four sums of 64-bit words, 128 bits wide: chains of add and add-with-carry that do not wait for each other.
+/// Data, with the widest vectors that the machine has: finding out which is worth it from [`WIDE_MIN`] on.
 fn native_long(bytes: &[u8]) -> u16 {
-    let mut sums = [0u128; 4];
-    let mut blocks = bytes.chunks_exact(64);
-    for block in &mut blocks {
-        for (i, word) in block.chunks_exact(8).enumerate() {
-            sums[i % 4] += u128::from(u64::from_ne_bytes(word.try_into().expect("chunks of eight")));
-        }
+    let (words, rest) = bytes.split_at(bytes.len() & !3);
+    let sum = if words.len() < WIDE_MIN { sum_words(words) } else { Arch::new().dispatch(Words(words)) };
+    fold(sum + u64::from(native_short(rest)))
+}
+
+struct Words<'a>(&'a [u8]);
+
+impl WithSimd for Words<'_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> u64 {
+        sum_words(self.0)
     }
-    let mut words = blocks.remainder().chunks_exact(8);
-    for word in &mut words {
-        sums[0] += u128::from(u64::from_ne_bytes(word.try_into().expect("chunks of eight")));
-    }
-    let mut last = 0;
-    let mut rest = words.remainder();
-    if let Some((word, tail)) = rest.split_first_chunk::<4>() {
-        last += u64::from(u32::from_ne_bytes(*word));
-        rest = tail;
-    }
-    if let Some((word, tail)) = rest.split_first_chunk::<2>() {
-        last += u64::from(u16::from_ne_bytes(*word));
-        rest = tail;
-    }
-    if let [byte] = rest {
-        last += u64::from(u16::from_ne_bytes([*byte, 0]));
-    }
-    let sum: u128 = sums.iter().sum();
-    let (low, carries) = (sum as u64, (sum >> 64) as u64);
-    fold((low & 0xffff_ffff) + (low >> 32) + carries + last)
+}
+
+/// The sum of words of 32 bits: of a packet's, or of 4 GiB, it does not overflow.
+#[inline(always)]
+fn sum_words(words: &[u8]) -> u64 {
+    let word = |word: &[u8]| u64::from(u32::from_ne_bytes(word.try_into().expect("chunks of four")));
+    words.chunks_exact(4).map(word).sum()
 }
 
 #[inline]

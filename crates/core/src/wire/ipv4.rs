@@ -16,6 +16,8 @@ pub const MAX_OPTIONS: usize = 40;
 
 /// Where the byte of the protocol stands.
 pub const PROTOCOL_AT: usize = 9;
+/// Where the header's checksum stands.
+pub const CHECKSUM_AT: usize = 10;
 
 pub(super) const LOOSE_SOURCE_ROUTE: u8 = 131;
 pub(super) const STRICT_SOURCE_ROUTE: u8 = 137;
@@ -215,7 +217,7 @@ pub(super) fn emit(
     } else {
         checksum(out)
     };
-    out[10..12].copy_from_slice(&sum.to_be_bytes());
+    out[CHECKSUM_AT..CHECKSUM_AT + 2].copy_from_slice(&sum.to_be_bytes());
 }
 
 /// Where a packet goes in the end: the last address of a source route with hops left, else the destination.

@@ -2,6 +2,7 @@
 
 /// The Internet checksum.
 pub mod checksum;
+pub(crate) mod gro;
 /// Super-segments cut into wire segments; partial checksums completed.
 pub mod gso;
 /// ICMP for IPv4 and IPv6.
@@ -12,8 +13,11 @@ pub mod ip;
 pub mod ipv4;
 /// The IPv6 header and its extension headers.
 pub mod ipv6;
+pub(crate) mod lean;
 /// Why a packet is not taken.
 pub mod malformed;
+/// The digest of MD5 signatures.
+pub mod md5;
 /// TCP options.
 pub mod options;
 /// From a packet to its headers.

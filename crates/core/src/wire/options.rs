@@ -13,8 +13,12 @@ const WINDOW_SCALE: u8 = 3;
 const SACK_PERMITTED: u8 = 4;
 const SACK: u8 = 5;
 const TIMESTAMPS: u8 = 8;
+const MD5: u8 = 19;
 const USER_TIMEOUT: u8 = 28;
 const FAST_OPEN: u8 = 34;
+/// RFC 6994 with the magic number of Fast Open.
+const EXPERIMENT: u8 = 254;
+const FAST_OPEN_MAGIC: [u8; 2] = [0xf9, 0x89];
 const ACC_ECN_0: u8 = 172;
 const ACC_ECN_1: u8 = 174;
 
@@ -81,6 +85,7 @@ impl Options {
                 }
             }
             (TIMESTAMPS, body) if body.len() == 8 => self.timestamps = timestamps(body),
+            (MD5, digest) if digest.len() == 16 => self.signature = digest.try_into().ok(),
             // RFC 5482 3.4: a value of zero is ignored.
             (USER_TIMEOUT, [high, low]) => {
                 let value = u16::from_be_bytes([*high, *low]);
@@ -95,8 +100,30 @@ impl Options {
                     self.fast_open = Some(cookie);
                 }
             }
+            (EXPERIMENT, [0xf9, 0x89, cookie @ ..]) if syn => {
+                let plain =
+                    if cookie.is_empty() { Some(FastOpen::REQUEST) } else { FastOpen::cookie(cookie) };
+                if let Some(option) = plain {
+                    self.fast_open = Some(option.under_experimental_kind(true));
+                }
+            }
             _ => {}
         }
+    }
+
+    /// Back to none, in place.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        self.mss = None;
+        self.window_scale = None;
+        self.sack_permitted = false;
+        self.sack.truncate(0);
+        self.timestamps = None;
+        self.user_timeout = None;
+        self.fast_open = None;
+        self.accurate_ecn = None;
+        self.signature = None;
+        self.malformed = false;
     }
 
     /// How many bytes [`Options::emit`] writes: a multiple of four, at most 40.
@@ -110,7 +137,7 @@ impl Options {
 
     /// Writes the options into `area`, which is [`Options::wire_len`] bytes of zero.
     ///
-    /// Order and padding are Linux's: `mss, sackOK, TS, nop, wscale` on a SYN with timestamps,
+    /// Order and padding are Linux's: `nop, nop, md5` first; `mss, sackOK, TS, nop, wscale` on a SYN with timestamps,
     /// `mss, nop, nop, sackOK, nop, wscale` without; `nop, nop, TS` and `nop, nop, sack` on data.
     /// As many SACK blocks as fit are written; a user timeout or a Fast Open option that does not fit
     /// is left out (RFC 7413 4.2.2), as is a user timeout of zero (RFC 5482 3.4).
@@ -128,8 +155,8 @@ impl Options {
     }
 
     /// Whether there is nothing, or nothing but timestamps.
-    #[inline]
-    fn at_most_timestamps(&self) -> bool {
+    #[inline(always)]
+    pub(crate) fn at_most_timestamps(&self) -> bool {
         self.sack.is_empty()
             && self.mss.is_none()
             && self.window_scale.is_none()
@@ -137,12 +164,17 @@ impl Options {
             && self.user_timeout.is_none()
             && self.fast_open.is_none()
             && self.accurate_ecn.is_none()
+            && self.signature.is_none()
     }
 
     #[inline(never)]
     fn emit_all(&self, area: &mut [u8]) {
         let layout = self.layout();
         let mut out = Writer { area, at: 0 };
+        if let Some(digest) = self.signature {
+            out.put(&[NOP, NOP, MD5, 18]);
+            out.put(&digest);
+        }
         if let Some(mss) = self.mss {
             out.put(&[MSS, 4]);
             out.put(&mss.to_be_bytes());
@@ -178,17 +210,24 @@ impl Options {
             out.put(&[NOP; 4][..padded - 2 - counters.len()]);
         }
         if let Some(cookie) = self.fast_open.filter(|_| layout.fast_open) {
-            let cookie = cookie.as_slice();
-            out.put(&[FAST_OPEN, (2 + cookie.len()) as u8]);
-            out.put(cookie);
-            if (2 + cookie.len()) % 4 == 2 {
+            let bytes = cookie.as_slice();
+            let mut len = 2 + bytes.len();
+            if cookie.is_experimental() {
+                len += FAST_OPEN_MAGIC.len();
+                out.put(&[EXPERIMENT, len as u8]);
+                out.put(&FAST_OPEN_MAGIC);
+            } else {
+                out.put(&[FAST_OPEN, len as u8]);
+            }
+            out.put(bytes);
+            if len % 4 == 2 {
                 out.put(&[NOP, NOP]);
             }
         }
     }
 
     fn layout(&self) -> Layout {
-        let mut len = 0;
+        let mut len = if self.signature.is_some() { 20 } else { 0 };
         if self.mss.is_some() {
             len += 4;
         }
@@ -200,21 +239,21 @@ impl Options {
         if self.window_scale.is_some() {
             len += 4;
         }
-        let user_timeout = self.user_timeout.is_some_and(|value| value & 0x7fff != 0);
+        // At most 40 bytes until here.
+        let user_timeout = len < MAX_OPTIONS && self.user_timeout.is_some_and(|value| value & 0x7fff != 0);
         if user_timeout {
             len += 4;
         }
-        // At most 24 bytes until here.
         let mut sack_blocks = 0;
         if !self.sack.is_empty() {
-            sack_blocks = self.sack.as_slice().len().min((MAX_OPTIONS - len - 4) / 8);
+            sack_blocks = self.sack.as_slice().len().min((MAX_OPTIONS - len).saturating_sub(4) / 8);
             if sack_blocks > 0 {
                 len += 4 + 8 * sack_blocks;
             }
         }
         let mut fast_open = false;
         if let Some(cookie) = &self.fast_open {
-            let padded = (2 + cookie.as_slice().len()).next_multiple_of(4);
+            let padded = cookie.padded_len();
             fast_open = len + padded <= MAX_OPTIONS;
             if fast_open {
                 len += padded;

@@ -205,8 +205,9 @@ pub fn take_payload(mut packet: Packet, at: usize, len: usize) -> Payload {
     move_payload(&mut packet, at, len)
 }
 
+/// [`take_payload`] out of a packet that stays where it is.
 #[inline]
-fn move_payload(packet: &mut Packet, at: usize, len: usize) -> Payload {
+pub(crate) fn move_payload(packet: &mut Packet, at: usize, len: usize) -> Payload {
     if len == 0 {
         return Payload::new();
     }

@@ -5,6 +5,7 @@ use bitflags::bitflags;
 use super::Malformed;
 use super::checksum::{self, Sum};
 use super::ip::{IpTemplate, protocol};
+use super::{ipv4, lean};
 use crate::packet::{Checksum, Head, MAX_PACKET, Packet, Payload};
 use crate::tcp::SeqNum;
 
@@ -118,11 +119,13 @@ pub struct Timestamps {
 pub struct FastOpen {
     bytes: [u8; 16],
     len: u8,
+    /// It stands under the experimental kind 254 with its magic number, as before RFC 7413 (and on Linux still).
+    experimental: bool,
 }
 
 impl FastOpen {
     /// Asks for a cookie.
-    pub const REQUEST: FastOpen = FastOpen { bytes: [0; 16], len: 0 };
+    pub const REQUEST: FastOpen = FastOpen { bytes: [0; 16], len: 0, experimental: false };
 
     /// A cookie; none if the length is not 4 to 16 and even.
     pub fn cookie(cookie: &[u8]) -> Option<FastOpen> {
@@ -131,7 +134,23 @@ impl FastOpen {
         }
         let mut bytes = [0; 16];
         bytes[..cookie.len()].copy_from_slice(cookie);
-        Some(FastOpen { bytes, len: cookie.len() as u8 })
+        Some(FastOpen { bytes, len: cookie.len() as u8, experimental: false })
+    }
+
+    /// The same under the experimental kind, or under its own.
+    pub const fn under_experimental_kind(self, experimental: bool) -> FastOpen {
+        FastOpen { experimental, ..self }
+    }
+
+    /// Whether it stands under the experimental kind.
+    pub const fn is_experimental(&self) -> bool {
+        self.experimental
+    }
+
+    /// Bytes of the option with what fills it up.
+    pub(super) fn padded_len(&self) -> usize {
+        let head = if self.experimental { 4 } else { 2 };
+        (head + usize::from(self.len)).next_multiple_of(4)
     }
 
     /// The cookie, empty if this is a request.
@@ -202,6 +221,8 @@ pub struct Options {
     pub fast_open: Option<FastOpen>,
     /// Accurate ECN (kinds 172 and 174).
     pub accurate_ecn: Option<AccEcn>,
+    /// The digest of an MD5 signature (kind 19, RFC 2385).
+    pub signature: Option<[u8; 16]>,
     /// Set by parsing when an option's length was 0, 1 or beyond the header, so that it stopped there (MUST-7).
     pub malformed: bool,
 }
@@ -327,6 +348,7 @@ pub fn build(
 }
 
 /// [`build`] where the packet is to stand: `packet` is empty.
+#[inline]
 pub fn build_into(
     packet: &mut Packet,
     ip: &IpTemplate<'_>,
@@ -335,7 +357,14 @@ pub fn build_into(
     gso_size: u16,
     mode: ChecksumMode,
 ) {
-    let tcp_at = emit_headers(&mut packet.head, ip, tcp, payload.len());
+    let lean = lean::addresses(ip, tcp);
+    let tcp_at = match lean {
+        Some(_) => ipv4::MIN_HEADER,
+        None => emit_headers(&mut packet.head, ip, tcp, payload.len()),
+    };
+    if lean.is_some() {
+        packet.head.set_len(lean::len(tcp));
+    }
     let gso = gso_size != 0 && payload.len() > usize::from(gso_size);
     packet.gso_size = if gso { gso_size } else { 0 };
     if payload.len() <= MAX_INLINE && payload.len() <= packet.head.room() {
@@ -345,10 +374,30 @@ pub fn build_into(
     } else {
         packet.payload = payload;
     }
-    finish(packet, ip, tcp_at, mode);
+    match lean {
+        Some(addresses) => lean::write(packet, addresses, ip, tcp, mode),
+        None => finish(packet, ip, tcp_at, mode),
+    }
 }
 
-/// [`build_into`] of `len` bytes of payload, at most [`MAX_INLINE`], which `copy` writes behind the headers.
+/// [`build_short_into`] with the headers that [`lean::addresses`] tells of.
+#[inline(always)]
+pub(crate) fn build_lean_into(
+    packet: &mut Packet,
+    addresses: (core::net::Ipv4Addr, core::net::Ipv4Addr),
+    (ip, tcp): (&IpTemplate<'_>, &Header),
+    len: usize,
+    copy: impl FnOnce(&mut [u8]),
+    mode: ChecksumMode,
+) {
+    let header_len = lean::len(tcp);
+    packet.head.set_len(header_len + len);
+    copy(&mut packet.head.as_mut_slice()[header_len..]);
+    lean::write(packet, addresses, ip, tcp, mode);
+}
+
+/// [`build_into`] of `len` bytes of payload, which `copy` writes behind the headers, where there is room for them.
+#[inline]
 pub(crate) fn build_short_into(
     packet: &mut Packet,
     ip: &IpTemplate<'_>,
@@ -357,8 +406,6 @@ pub(crate) fn build_short_into(
     copy: impl FnOnce(&mut [u8]),
     mode: ChecksumMode,
 ) {
-    // The longest headers have 120 bytes: this much fits behind them.
-    let len = len.min(MAX_INLINE);
     let tcp_at = emit_headers(&mut packet.head, ip, tcp, len);
     copy(packet.head.grow(len));
     finish(packet, ip, tcp_at, mode);

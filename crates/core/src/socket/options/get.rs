@@ -8,7 +8,7 @@ use crate::config::Kept;
 use crate::socket::{Domain, SocketId};
 use crate::stack::{InterfaceId, Stack};
 use crate::tcp::State;
-use crate::time::{Duration, Instant};
+use crate::time::{Bounds, Duration, Instant};
 use crate::{Errno, Options};
 
 /// TCP_MSS_DEFAULT: what TCP_MAXSEG shows before there is a connection (RFC 9293 3.7.1).
@@ -43,6 +43,10 @@ impl Stack {
                 )
             }
             SockOptName::SavedSyn => SockOpt::SavedSyn(self.take_saved_syn(id)?),
+            SockOptName::WindowClamp if socket.state().is_synchronized() => {
+                let clamp = socket.connection().map_or(0, |connection| connection.window_clamp());
+                SockOpt::WindowClamp(clamp.min(i32::MAX as u32) as i32)
+            }
             SockOptName::MaxSeg => SockOpt::MaxSeg(self.maxseg(now, id)?),
             _ => {
                 let situation = Situation {
@@ -102,6 +106,8 @@ fn read_socket(options: &Options, name: SockOptName, situation: &Situation<'_>) 
         SockOptName::RcvTimeo => SockOpt::RcvTimeo(options.rcvtimeo),
         SockOptName::SndTimeo => SockOpt::SndTimeo(options.sndtimeo),
         SockOptName::AcceptFilter => SockOpt::AcceptFilter(options.accept_filter),
+        SockOptName::ZeroCopy => SockOpt::ZeroCopy(options.zerocopy),
+        SockOptName::Timestamping => SockOpt::Timestamping(options.timestamping as i32),
         SockOptName::MaxPacingRate => SockOpt::MaxPacingRate(options.max_pacing_rate),
         SockOptName::Mark => SockOpt::Mark(options.mark),
         SockOptName::BindToIfIndex => SockOpt::BindToIfIndex(options.bind_to_device as i32),
@@ -175,8 +181,17 @@ fn read_tcp(options: &Options, name: SockOptName, situation: &Situation<'_>) -> 
         SockOptName::FastOpen => SockOpt::FastOpen(int(options.fastopen_qlen)),
         SockOptName::FastOpenConnect => SockOpt::FastOpenConnect(options.fastopen_connect),
         SockOptName::FastOpenNoCookie => SockOpt::FastOpenNoCookie(options.fastopen_no_cookie),
+        SockOptName::NotSentLowat if options.notsent_lowat == situation.config.notsent_lowat => {
+            SockOpt::NotSentLowat(0)
+        }
         SockOptName::NotSentLowat => SockOpt::NotSentLowat(options.notsent_lowat),
         SockOptName::SaveSyn => SockOpt::SaveSyn(i32::from(options.save_syn)),
+        SockOptName::IsMptcp => SockOpt::IsMptcp(false),
+        SockOptName::RtoMax => SockOpt::RtoMax(Bounds::or(options.bounds.rto_max, config.rto_max)),
+        SockOptName::RtoMin => SockOpt::RtoMin(Bounds::or(options.bounds.rto_min, config.rto_min)),
+        SockOptName::DelackMax => {
+            SockOpt::DelackMax(Bounds::or(options.bounds.delack_max, config.delack_max))
+        }
         SockOptName::Inq => SockOpt::Inq(options.inq),
         _ => return Err(Errno::ENOPROTOOPT),
     })

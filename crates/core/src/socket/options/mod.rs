@@ -15,7 +15,7 @@ mod tcp_info;
 
 use alloc::boxed::Box;
 use alloc::string::String;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use crate::Errno;
 use crate::config::AcceptFilter;
@@ -126,6 +126,11 @@ options! {
     MaxPacingRate(u64) = SOL_SOCKET 47;
     /// SO_COOKIE: a number no other socket of this stack has. Read only.
     Cookie(u64) = SOL_SOCKET 57;
+    /// SO_ZEROCOPY: sends with MSG_ZEROCOPY are reported in the error queue.
+    ZeroCopy(bool) = SOL_SOCKET 60;
+    /// SO_TIMESTAMPING: what is told of sent text in the error queue, SOF_TIMESTAMPING_* bits. The bits for hardware
+    /// and for receiving are kept, without effect.
+    Timestamping(i32) = SOL_SOCKET 37 | 65;
     /// SO_BINDTOIFINDEX: an interface's number from 1, 0 for none.
     BindToIfIndex(i32) = SOL_SOCKET 62;
 
@@ -205,6 +210,8 @@ options! {
     QuickAck(bool) = IPPROTO_TCP 12;
     /// TCP_CONGESTION, by name: ENOENT if there is none of it.
     Congestion(String) = IPPROTO_TCP 13;
+    /// TCP_MD5SIG: the key of a peer, or none with an empty one. Set only.
+    Md5Sig(Md5Sig) = IPPROTO_TCP 14;
     /// TCP_THIN_LINEAR_TIMEOUTS: kept, without effect.
     ThinLinearTimeouts(bool) = IPPROTO_TCP 16;
     /// TCP_THIN_DUPACK: kept, without effect (as on Linux).
@@ -222,12 +229,41 @@ options! {
     SavedSyn(Box<[u8]>) = IPPROTO_TCP 28;
     /// TCP_FASTOPEN_CONNECT: `connect` waits for the first data. EOPNOTSUPP where `tcp_fastopen` has no client.
     FastOpenConnect(bool) = IPPROTO_TCP 30;
+    /// TCP_MD5SIG_EXT: as TCP_MD5SIG, for a network of peers.
+    Md5SigExt(Md5Sig) = IPPROTO_TCP 32;
     /// TCP_FASTOPEN_KEY: 16 bytes, or 32 with the former key.
     FastOpenKey(Box<[u8]>) = IPPROTO_TCP 33;
     /// TCP_FASTOPEN_NO_COOKIE: data on the SYN without a cookie.
     FastOpenNoCookie(bool) = IPPROTO_TCP 34;
+    /// TCP_IS_MPTCP: false. Read only.
+    IsMptcp(bool) = IPPROTO_TCP 43;
+    /// TCP_RTO_MAX_MS: the greatest RTO, 1 to 120 s.
+    RtoMax(Duration) = IPPROTO_TCP 44;
+    /// TCP_RTO_MIN_US: the least RTO, 2 to 200 ms, rounded up to whole ones.
+    RtoMin(Duration) = IPPROTO_TCP 45;
+    /// TCP_DELACK_MAX_US: the longest an ACK waits, 2 to 200 ms, rounded up to whole ones.
+    DelackMax(Duration) = IPPROTO_TCP 46;
     /// TCP_INQ: `recvmsg` tells how much is left.
     Inq(bool) = IPPROTO_TCP 36;
+}
+
+/// `struct tcp_md5sig`: whose segments are signed, and with what (RFC 2385).
+#[derive(Clone, PartialEq)]
+pub struct Md5Sig {
+    /// A peer, or the address of a network.
+    pub address: IpAddr,
+    /// Bits of the network, if the option says so.
+    pub prefix: Option<u8>,
+    /// At most 80 bytes; none takes the key away.
+    pub key: Box<[u8]>,
+}
+
+impl core::fmt::Debug for Md5Sig {
+    /// Without the key, which is a secret.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Md5Sig { address, prefix, .. } = self;
+        f.debug_struct("Md5Sig").field("address", address).field("prefix", prefix).finish_non_exhaustive()
+    }
 }
 
 /// Of a socket, what the rules of setting an option look at.

@@ -3,9 +3,9 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
-use super::{IPPROTO_IP, SockOpt, SockOptName, tcp_info};
+use super::{IPPROTO_IP, Md5Sig, SockOpt, SockOptName, tcp_info};
 use crate::Errno;
 use crate::config::AcceptFilter;
 use crate::socket::{Domain, SocketId};
@@ -94,11 +94,13 @@ fn decode(name: SockOptName, value: &[u8]) -> Result<SockOpt, Errno> {
         N::IpOptions => SockOpt::IpOptions(Box::from(value)),
         N::FastOpenKey => SockOpt::FastOpenKey(Box::from(value)),
         N::MaxPacingRate => SockOpt::MaxPacingRate(pacing_rate(value)?),
+        N::Md5Sig => SockOpt::Md5Sig(md5sig(value, false)?),
+        N::Md5SigExt => SockOpt::Md5SigExt(md5sig(value, true)?),
         N::AcceptFilter => SockOpt::AcceptFilter(filter_of(&name_of(value, FILTER_NAME_MAX - 1))?),
         N::Type | N::Error | N::SndLowat | N::PeerName | N::AcceptConn | N::Protocol | N::Domain => {
             return Err(Errno::ENOPROTOOPT);
         }
-        N::Cookie | N::Mtu | N::Mtu6 | N::Info | N::SavedSyn => return Err(Errno::ENOPROTOOPT),
+        N::Cookie | N::Mtu | N::Mtu6 | N::Info | N::SavedSyn | N::IsMptcp => return Err(Errno::ENOPROTOOPT),
         _ => {
             let number = match name.number().0 {
                 IPPROTO_IP => ip_int(value),
@@ -125,6 +127,8 @@ fn from_int(name: SockOptName, n: i32) -> Result<SockOpt, Errno> {
         N::SndBufForce => SockOpt::SndBufForce(n),
         N::RcvBufForce => SockOpt::RcvBufForce(n),
         N::KeepAlive => SockOpt::KeepAlive(on),
+        N::ZeroCopy => SockOpt::ZeroCopy(strict()?),
+        N::Timestamping => SockOpt::Timestamping(n),
         N::OobInline => SockOpt::OobInline(on),
         N::Priority => SockOpt::Priority(n),
         N::RcvLowat => SockOpt::RcvLowat(n),
@@ -165,6 +169,9 @@ fn from_int(name: SockOptName, n: i32) -> Result<SockOpt, Errno> {
         N::UserTimeout => {
             SockOpt::UserTimeout(Duration::from_millis(u64::try_from(n).map_err(|_| Errno::EINVAL)?))
         }
+        N::RtoMax => SockOpt::RtoMax(Duration::from_millis(u64::try_from(n).map_err(|_| Errno::EINVAL)?)),
+        N::RtoMin => SockOpt::RtoMin(micros(n)?),
+        N::DelackMax => SockOpt::DelackMax(micros(n)?),
         N::FastOpen => SockOpt::FastOpen(n),
         N::NotSentLowat => SockOpt::NotSentLowat(n as u32),
         N::FastOpenConnect => SockOpt::FastOpenConnect(strict()?),
@@ -207,14 +214,15 @@ fn encode(option: &SockOpt) -> Vec<u8> {
         O::Cookie(n) | O::MaxPacingRate(n) => Vec::from(n.to_ne_bytes()),
         O::Error(error) => int(error.map_or(0, Errno::number)),
         O::KeepIdle(time) | O::KeepIntvl(time) => int(time.as_secs() as i32),
-        O::UserTimeout(time) => int(time.as_millis() as i32),
+        O::UserTimeout(time) | O::RtoMax(time) => int(time.as_millis() as i32),
+        O::RtoMin(time) | O::DelackMax(time) => int(time.as_micros() as i32),
         O::Mark(n) | O::NotSentLowat(n) => Vec::from(n.to_ne_bytes()),
-        other => int(to_int(other)),
+        other => int(flag(other).map(i32::from).or_else(|| number(other)).unwrap_or(0)),
     }
 }
 
-/// The value of the options that are an int as they stand.
-fn to_int(option: &SockOpt) -> i32 {
+/// The value of the options that are switches.
+fn flag(option: &SockOpt) -> Option<bool> {
     use SockOpt as O;
     match option {
         O::Debug(on)
@@ -223,6 +231,7 @@ fn to_int(option: &SockOpt) -> i32 {
         | O::DontRoute(on)
         | O::Broadcast(on)
         | O::KeepAlive(on)
+        | O::ZeroCopy(on)
         | O::OobInline(on)
         | O::AcceptConn(on)
         | O::RecvErr(on)
@@ -243,7 +252,16 @@ fn to_int(option: &SockOpt) -> i32 {
         | O::FastOpenNoCookie(on)
         | O::RecvTos(on)
         | O::RecvTClass(on)
-        | O::Inq(on) => i32::from(*on),
+        | O::Inq(on)
+        | O::IsMptcp(on) => Some(*on),
+        _ => None,
+    }
+}
+
+/// The value of the options that are a number as they stand.
+fn number(option: &SockOpt) -> Option<i32> {
+    use SockOpt as O;
+    match option {
         O::Type(n)
         | O::SndBuf(n)
         | O::RcvBuf(n)
@@ -255,6 +273,7 @@ fn to_int(option: &SockOpt) -> i32 {
         | O::Protocol(n)
         | O::Domain(n)
         | O::BindToIfIndex(n)
+        | O::Timestamping(n)
         | O::Tos(n)
         | O::Ttl(n)
         | O::MtuDiscover(n)
@@ -272,25 +291,8 @@ fn to_int(option: &SockOpt) -> i32 {
         | O::DeferAccept(n)
         | O::WindowClamp(n)
         | O::FastOpen(n)
-        | O::SaveSyn(n) => *n,
-        O::Mark(n) | O::NotSentLowat(n) => *n as i32,
-        O::Error(_)
-        | O::Linger(_)
-        | O::RcvTimeo(_)
-        | O::SndTimeo(_)
-        | O::BindToDevice(_)
-        | O::PeerName(_)
-        | O::Cookie(_)
-        | O::IpOptions(_)
-        | O::FastOpenKey(_)
-        | O::SavedSyn(_)
-        | O::MaxPacingRate(_)
-        | O::KeepIdle(_)
-        | O::KeepIntvl(_)
-        | O::Info(_)
-        | O::Congestion(_)
-        | O::UserTimeout(_)
-        | O::AcceptFilter(_) => 0, // `encode` has taken these
+        | O::SaveSyn(n) => Some(*n),
+        _ => None,
     }
 }
 
@@ -308,6 +310,30 @@ fn pacing_rate(value: &[u8]) -> Result<u64, Errno> {
     Ok(if rate == u32::MAX { u64::MAX } else { u64::from(rate) })
 }
 
+/// `struct tcp_md5sig`: an address in 128 bytes, flags, prefix length, key length, interface, and 80 bytes of key.
+fn md5sig(value: &[u8], extended: bool) -> Result<Md5Sig, Errno> {
+    const LEN: usize = 216;
+    const PREFIX: u8 = 1;
+    const IFINDEX: u8 = 2;
+    let value = value.get(..LEN).ok_or(Errno::EINVAL)?;
+    let half = |at: usize| u16::from_ne_bytes([value[at], value[at + 1]]);
+    let address = match Domain(i32::from(half(0))) {
+        Domain::INET => IpAddr::from([value[4], value[5], value[6], value[7]]),
+        Domain::INET6 => {
+            let octets: [u8; 16] = value[8..24].try_into().map_err(|_| Errno::EINVAL)?;
+            IpAddr::from(octets)
+        }
+        _ => return Err(Errno::EINVAL),
+    };
+    let (flags, prefix, len) = (value[128], value[129], usize::from(half(130)));
+    // There is no device of layer 3 that is a master of others.
+    if extended && flags & IFINDEX != 0 && int_at(value, 132)? != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let key = value[136..].get(..len).ok_or(Errno::EINVAL)?;
+    Ok(Md5Sig { address, prefix: (extended && flags & PREFIX != 0).then_some(prefix), key: key.into() })
+}
+
 /// The IP level takes an int, a byte, or nothing for 0.
 fn ip_int(value: &[u8]) -> i32 {
     int_at(value, 0).unwrap_or_else(|_| value.first().map_or(0, |&byte| i32::from(byte)))
@@ -315,6 +341,10 @@ fn ip_int(value: &[u8]) -> i32 {
 
 fn seconds(n: i32) -> Result<Duration, Errno> {
     Ok(Duration::from_secs(u64::try_from(n).map_err(|_| Errno::EINVAL)?))
+}
+
+fn micros(n: i32) -> Result<Duration, Errno> {
+    Ok(Duration::from_micros(u64::try_from(n).map_err(|_| Errno::EINVAL)?))
 }
 
 /// `struct timeval` of two 64-bit numbers: zero waits for ever; negative seconds do not wait at all, as

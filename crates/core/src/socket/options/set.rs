@@ -3,10 +3,11 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
-use super::{Situation, SockOpt};
+use super::{Md5Sig, Situation, SockOpt};
 use crate::config::{CongestionKind, FastOpenBits, FastOpenKeys, Kept};
+use crate::md5::{MAX_KEY, width};
 use crate::socket::{Domain, SocketId};
-use crate::stack::{InterfaceId, Kind, Stack, key_of};
+use crate::stack::{InterfaceId, Kind, SocketFlags, Stack, key_of};
 use crate::tcp::State;
 use crate::time::{Duration, Instant};
 use crate::{Errno, Options};
@@ -20,6 +21,10 @@ const MAXSEG: core::ops::RangeInclusive<i32> = 88..=32_767;
 const MAX_KEEP: u64 = 32_767;
 /// MAX_TCP_KEEPCNT, MAX_TCP_SYNCNT.
 const MAX_COUNT: i32 = 127;
+/// MSEC_PER_SEC to TCP_RTO_MAX_SEC: milliseconds of TCP_RTO_MAX_MS.
+const RTO_MAX: core::ops::RangeInclusive<u64> = 1_000..=120_000;
+/// TCP_TIMEOUT_MIN to TCP_RTO_MIN and TCP_DELACK_MAX, milliseconds.
+const LEAST: core::ops::RangeInclusive<u64> = 2..=200;
 /// TCP_FIN_TIMEOUT_MAX.
 const MAX_LINGER2: i32 = 120;
 
@@ -42,8 +47,12 @@ impl Stack {
             Some(device) => options.bind_to_device = device,
             None => apply(&mut options, option, &situation)?,
         }
+        let own_route = options.ip_options.is_some();
         if options != *socket.options {
             self.replace_options(now, key_of(id), Arc::new(options));
+        }
+        if matches!(option, SockOpt::IpOptions(_)) {
+            self.entry_mut(id)?.flags.set(SocketFlags::OWN_ROUTE, own_route);
         }
         Ok(())
     }
@@ -127,6 +136,11 @@ fn apply_socket(options: &mut Options, option: &SockOpt, situation: &Situation<'
                 return Err(Errno::EINVAL);
             }
             options.accept_filter = *filter;
+        }
+        SockOpt::ZeroCopy(on) => options.zerocopy = *on,
+        SockOpt::Timestamping(bits) => {
+            // SOF_TIMESTAMPING_MASK of Linux 6.18.
+            options.timestamping = within(*bits, 0..=(1 << 19) - 1)? as u32;
         }
         SockOpt::MaxPacingRate(rate) => options.max_pacing_rate = *rate,
         SockOpt::Mark(mark) => {
@@ -248,10 +262,38 @@ fn apply_tcp(options: &mut Options, option: &SockOpt, situation: &Situation<'_>)
             options.fastopen_no_cookie = *on;
         }
         SockOpt::FastOpenKey(bytes) => options.fastopen_key = Some(Box::new(keys(bytes)?)),
+        SockOpt::NotSentLowat(0) => options.notsent_lowat = situation.config.notsent_lowat,
         SockOpt::NotSentLowat(bytes) => options.notsent_lowat = *bytes,
         SockOpt::SaveSyn(mode) => options.save_syn = within(*mode, 0..=2)? != 0,
         SockOpt::Inq(on) => options.inq = *on,
+        SockOpt::RtoMax(time) => options.bounds.rto_max = bound(*time, RTO_MAX)?,
+        SockOpt::RtoMin(time) => options.bounds.rto_min = bound(*time, LEAST)?,
+        SockOpt::DelackMax(time) => options.bounds.delack_max = bound(*time, LEAST)?,
+        SockOpt::Md5Sig(key) | SockOpt::Md5SigExt(key) => md5_key(options, key, situation)?,
         _ => return Err(Errno::ENOPROTOOPT),
+    }
+    Ok(())
+}
+
+/// Adds, replaces or removes the key of a network. EINVAL for another family, too long a prefix or key, ENOENT if there is
+/// none to remove, ENOMEM if there are too many.
+fn md5_key(options: &mut Options, sig: &Md5Sig, situation: &Situation<'_>) -> Result<(), Errno> {
+    if sig.address.is_ipv6() != (situation.domain == Domain::INET6) {
+        return Err(Errno::EINVAL);
+    }
+    let address = sig.address.to_canonical();
+    let prefix = sig.prefix.unwrap_or(width(address));
+    if prefix > width(address) || sig.key.len() > MAX_KEY {
+        return Err(Errno::EINVAL);
+    }
+    let keys = Arc::make_mut(options.md5.get_or_insert_default());
+    if sig.key.is_empty() {
+        keys.remove(address, prefix)?;
+    } else {
+        keys.set(address, prefix, &sig.key)?;
+    }
+    if keys.is_empty() {
+        options.md5 = None;
     }
     Ok(())
 }
@@ -275,6 +317,12 @@ fn within(value: i32, range: core::ops::RangeInclusive<i32>) -> Result<i32, Errn
 /// Bytes of data for a buffer size that was asked for. Linux takes a negative size as a huge one.
 fn buffer(bytes: i32, least: u32, most: u32) -> u32 {
     (bytes as u32).min(most).max(least)
+}
+
+/// Whole milliseconds, rounded up. EINVAL outside of the range.
+fn bound(time: Duration, range: core::ops::RangeInclusive<u64>) -> Result<u32, Errno> {
+    let millis = u64::try_from(time.as_micros()).map_err(|_| Errno::EINVAL)?.div_ceil(1_000);
+    if range.contains(&millis) { Ok(millis as u32) } else { Err(Errno::EINVAL) }
 }
 
 fn keep_time(time: Duration) -> Result<Duration, Errno> {

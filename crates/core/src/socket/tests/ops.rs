@@ -97,7 +97,7 @@ fn so_sndtimeo_ends_a_connect_with_einprogress_and_the_attempt_goes_on() {
     assert_eq!(net.a.connect(net.now, client, at(B, PORT)), Ok(()));
 }
 
-/// Shows: posix-concurrent-a, posix-connect-c
+/// Shows: posix-concurrent-a
 #[test]
 fn a_connect_that_waits_never_starts_over() {
     let mut net = Net::new();
@@ -169,7 +169,7 @@ fn a_send_that_runs_out_of_time_or_is_interrupted_tells_what_it_queued() {
     assert_eq!(fourth.interrupt(), Ok(5_000));
 }
 
-/// Shows: posix-send-d, posix-concurrent-a
+/// Shows: posix-send-a
 #[test]
 fn a_send_that_meets_an_error_tells_the_count_first() {
     let mut net = Net::new();

@@ -147,6 +147,9 @@ fn what_was_set_is_read_back() {
         SockOpt::ThinLinearTimeouts(true),
         SockOpt::ThinDupack(true),
         SockOpt::UserTimeout(millis(12_345)),
+        SockOpt::RtoMax(millis(90_000)),
+        SockOpt::RtoMin(millis(8)),
+        SockOpt::DelackMax(millis(12)),
         SockOpt::FastOpen(16),
         SockOpt::NotSentLowat(16_384),
         SockOpt::SaveSyn(1),
@@ -277,7 +280,7 @@ fn linuxs_roundings() {
     }
 }
 
-/// Shows: posix-sockopt-c
+/// Shows: posix-sockopt-b
 #[test]
 fn buffer_sizes_are_doubled_and_bounded_as_on_linux() {
     let config = Config { wmem_max: 100_000, rmem_max: 200_000, ..Config::default() };

@@ -1,7 +1,7 @@
 //! The passive side of the handshake, segment by segment.
 
 use super::harness::{A, B, Net, Seg, addr};
-use crate::config::{AcceptFilter, Options, Profile};
+use crate::config::{AcceptFilter, Config, Options, Profile};
 use crate::errno::Errno;
 use crate::stack::key_of;
 use crate::tcp::{SeqNum, State};
@@ -55,6 +55,7 @@ fn listen_answers_each_segment_as_it_must() {
     net.listen(80, 8);
     net.inject(&Seg::new(Flags::RST, 5, 0));
     net.inject(&Seg::new(Flags::RST | Flags::ACK, 5, 9));
+    net.inject(&Seg::new(Flags::RST | Flags::SYN, 5, 0));
     net.inject(&Seg::new(Flags::FIN, 5, 0));
     net.inject(&Seg::new(Flags::empty(), 5, 0).data(b"x"));
     net.nothing();
@@ -145,7 +146,13 @@ fn a_wrong_ack_is_reset() {
 /// Shows: rfc5961-s3.2-a, rfc5961-s3.2-b, rfc5961-s4.2-a
 #[test]
 fn rst_and_syn_in_syn_received() {
-    let mut net = Net::new();
+    for profile in [Profile::Rfc, Profile::FreeBsd] {
+        rst_and_syn_are_challenged(profile);
+    }
+}
+
+fn rst_and_syn_are_challenged(profile: Profile) {
+    let mut net = Net::with_config(Config::new(profile));
     net.listen(80, 8);
     net.inject(&Seg::syn(100));
     let iss = net.one().hdr.seq;
@@ -162,6 +169,32 @@ fn rst_and_syn_in_syn_received() {
     net.inject(&Seg::new(Flags::RST, 101, 0));
     assert_eq!(net.stack.population().half_open, 0);
     net.nothing();
+}
+
+/// Linux: another SYN in the window ends the handshake with a RST that acknowledges all of it; one outside draws an
+/// ACK, and one whose ACK is wrong a RST that changes nothing.
+#[test]
+fn another_syn_in_syn_received_ends_it_on_linux() {
+    let mut net = Net::with_config(Config::new(Profile::Linux));
+    net.listen(80, 8);
+    net.inject(&Seg::syn(100));
+    let iss = net.one().hdr.seq;
+    net.advance(Duration::from_millis(501)); // past the limit of such answers
+    net.inject(&Seg::syn(5_000_000));
+    let ack = net.one();
+    assert_eq!((ack.hdr.flags, ack.hdr.seq, ack.hdr.ack), (Flags::ACK, iss + 1, SeqNum(101)));
+    net.inject(&Seg::new(Flags::SYN | Flags::ACK, 300, iss.0 + 9));
+    let rst = net.one();
+    assert_eq!((rst.hdr.flags, rst.hdr.seq), (Flags::RST, iss + 9));
+    assert_eq!(net.stack.population().half_open, 1);
+    let fails = net.stack.stats().attempt_fails;
+    net.inject(&Seg::new(Flags::SYN, 300, 0).data(b"more"));
+    let rst = net.one();
+    assert_eq!((rst.hdr.flags, rst.hdr.seq, rst.hdr.ack), (Flags::RST | Flags::ACK, SeqNum(0), SeqNum(305)));
+    assert_eq!(net.stack.population().half_open, 0);
+    assert_eq!(net.stack.stats().attempt_fails, fails + 1);
+    net.inject(&Seg::ack(101, iss.0 + 1));
+    assert_eq!(net.one().hdr.flags, Flags::RST);
 }
 
 /// A duplicate SYN gets the same SYN-ACK; without an answer it is sent at 1, 3, 7, 15, 31 s and given up.

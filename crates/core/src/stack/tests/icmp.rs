@@ -56,13 +56,14 @@ fn soft_errors_abort_nothing() {
     let sent = net.packets().pop().unwrap();
     let mut errors: Vec<Error> =
         (0..=15).filter(|&c| c != 4).map(|code| Error::Unreachable { code }).collect();
-    errors.extend([Error::TimeExceeded { code: 0 }, Error::TimeExceeded { code: 1 }]);
     errors.push(Error::ParameterProblem(Problem { code: 0, pointer: 20 }));
+    errors.extend([Error::TimeExceeded { code: 0 }, Error::TimeExceeded { code: 1 }]);
     for error in errors {
         complain(&mut net, &sent, error);
         assert_eq!((net.state(id), error_of(&net, id)), (State::Established, None), "{error:?}");
     }
-    assert!(net.stack.connection(id).unwrap().soft_error().is_some());
+    let soft_error = |net: &Net| net.stack.connection(id).unwrap().soft_error();
+    assert_eq!(soft_error(&net), Some(Errno::EHOSTUNREACH));
     // Source quench: type 4, by hand.
     let quoted = sent.to_vec();
     let mut message = alloc::vec![4, 0, 0, 0, 0, 0, 0, 0];
@@ -78,6 +79,7 @@ fn soft_errors_abort_nothing() {
     let after = net.stack.connection(id).unwrap().info(net.now, net.stack.config());
     assert_eq!(before.snd_cwnd, after.snd_cwnd);
     assert_eq!(net.state(id), State::Established);
+    assert_eq!(soft_error(&net), Some(Errno::EHOSTUNREACH), "it is not even a soft error");
 }
 
 /// A half-open entry ends with a hard error that quotes our SYN-ACK, not with one that guesses.

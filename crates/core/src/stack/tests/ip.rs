@@ -3,6 +3,7 @@
 use super::harness::{A, B, Net, Seg, addr};
 use crate::config::{Config, Options};
 use crate::packet::Packet;
+use crate::socket::{SockOpt, SocketId};
 use crate::stack::key_of;
 use crate::tcp::SeqNum;
 use crate::time::Duration;
@@ -10,7 +11,7 @@ use crate::wire::ip::SourceRoute;
 use crate::wire::tcp::Flags;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::net::{Ipv4Addr, SocketAddr};
 
 /// Nobody there: RST with the numbers of RFC 9293 3.10.7.1.
 /// Shows: rfc9293-s3.5.2-a, rfc9293-s3.5.2-b
@@ -109,8 +110,15 @@ fn unknown_ip_options_are_ignored() {
 
 /// A packet from B to A that came by two routers, its source route at an end (RFC 791 3.1).
 fn routed(seg: &Seg) -> Packet {
+    routed_by(seg, [[10, 0, 0, 8], [10, 0, 0, 9]])
+}
+
+/// The same by these routers.
+fn routed_by(seg: &Seg, hops: [[u8; 4]; 2]) -> Packet {
     let bytes = seg.packet().to_vec();
-    let mut option = alloc::vec![0x83, 11, 12, 10, 0, 0, 8, 10, 0, 0, 9, 0];
+    let mut option = alloc::vec![0x83, 11, 12];
+    option.extend(hops.concat());
+    option.push(0);
     let mut out = bytes[..20].to_vec();
     out[0] = 0x48;
     let total = bytes.len() + option.len();
@@ -146,6 +154,70 @@ fn source_routes_are_policy() {
     let id = net.stack.accept_socket(listener).unwrap();
     net.stack.operate(net.now, id, |conn, cx| (conn.write(cx, b"x"), Default::default())).unwrap();
     assert_eq!(back(&net.packets().pop().unwrap())[..11], [0x83, 11, 4, 10, 0, 0, 8, 10, 0, 0, 2]);
+}
+
+/// Where a packet goes first, and the option that it has.
+fn way_of(packet: &Packet) -> ([u8; 4], Vec<u8>) {
+    let bytes = packet.to_vec();
+    (bytes[16..20].try_into().unwrap(), bytes[20..31].to_vec())
+}
+
+/// A connection to a listener by the two routers, and the number that it sends next.
+fn connect_routed(net: &mut Net, listener: SocketId) -> (SocketId, u32) {
+    net.receive(routed(&Seg::syn(1_000)));
+    let answer = net.packets().pop().unwrap().to_vec();
+    let at = 4 * usize::from(answer[0] & 0xf);
+    let seq = u32::from_be_bytes(answer[at + 4..at + 8].try_into().unwrap()) + 1;
+    net.receive(routed(&Seg::ack(1_001, seq)));
+    (net.stack.accept_socket(listener).unwrap(), seq)
+}
+
+/// A segment that comes another way later changes the way back.
+/// Shows: rfc9293-SHLD-24
+#[test]
+fn a_later_source_route_replaces_an_earlier_one() {
+    let mut net = Net::with_config(Config { accept_source_route: true, ..Config::default() });
+    let listener = net.listen(80, 8);
+    let (id, seq) = connect_routed(&mut net, listener);
+    net.receive(routed_by(&Seg::ack(1_001, seq).data(b"?"), [[10, 0, 0, 5], [10, 0, 0, 6]]));
+    net.stack.operate(net.now, id, |conn, cx| (conn.write(cx, b"x"), Default::default())).unwrap();
+    let way = way_of(&net.packets().pop().unwrap());
+    assert_eq!(way, ([10, 0, 0, 6], alloc::vec![0x83, 11, 4, 10, 0, 0, 5, 10, 0, 0, 2]));
+}
+
+/// The user's own source route stays, whatever way segments come: set on the connection, or on its listener.
+/// Shows: rfc9293-MUST-52
+#[test]
+fn the_users_source_route_wins_over_received_ones() {
+    let hops: [Ipv4Addr; 2] = ["10.0.0.11".parse().unwrap(), "10.0.0.12".parse().unwrap()];
+    let (option, len) = SourceRoute::new(false, &hops).unwrap().to_option();
+    let own = SockOpt::IpOptions(option[..len].into());
+    let expected = ([10, 0, 0, 11], alloc::vec![0x83, 11, 4, 10, 0, 0, 12, 10, 0, 0, 2]);
+    for on_listener in [false, true] {
+        let mut net = Net::with_config(Config { accept_source_route: true, ..Config::default() });
+        let listener = net.listen(80, 8);
+        if on_listener {
+            net.stack.setsockopt(net.now, listener, &own).unwrap();
+        }
+        let (id, seq) = connect_routed(&mut net, listener);
+        if !on_listener {
+            net.stack.setsockopt(net.now, id, &own).unwrap();
+        }
+        for (i, hops) in
+            [[[10, 0, 0, 8], [10, 0, 0, 9]], [[10, 0, 0, 5], [10, 0, 0, 6]]].into_iter().enumerate()
+        {
+            net.receive(routed_by(&Seg::ack(1_001 + i as u32, seq + i as u32).data(b"?"), hops));
+            net.stack.operate(net.now, id, |conn, cx| (conn.write(cx, b"x"), Default::default())).unwrap();
+            assert_eq!(way_of(&net.packets().pop().unwrap()), expected, "{on_listener} {hops:?}");
+        }
+        if !on_listener {
+            // Taken back, the way that segments come counts again.
+            net.stack.setsockopt(net.now, id, &SockOpt::IpOptions([].into())).unwrap();
+            net.receive(routed_by(&Seg::ack(1_003, seq + 2).data(b"?"), [[10, 0, 0, 5], [10, 0, 0, 6]]));
+            net.stack.operate(net.now, id, |conn, cx| (conn.write(cx, b"x"), Default::default())).unwrap();
+            assert_eq!(way_of(&net.packets().pop().unwrap()).0, [10, 0, 0, 6]);
+        }
+    }
 }
 
 /// A SYN in two fragments, either way round; the rest of one alone is given up after 60 s, and whoever sent it

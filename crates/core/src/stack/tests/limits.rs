@@ -4,7 +4,7 @@ use super::harness::*;
 use crate::config::Config;
 use crate::packet::Packet;
 use crate::socket::SocketId;
-use crate::stack::Interface;
+use crate::stack::{Interface, InterfaceId};
 use crate::time::Duration;
 
 use alloc::vec::Vec;
@@ -129,14 +129,49 @@ fn each_connection_gets_its_turn() {
         net.stack.operate(net.now, id, |conn, cx| (conn.write(cx, &data), Default::default())).unwrap();
     }
     let mut out = Vec::new();
-    net.stack.transmit(net.now, &mut out, 20);
+    // Ten packets each: what the initial window allows.
+    net.stack.transmit(net.now, &mut out, 200);
     let mut ports: Vec<u16> = out
         .iter()
         .map(|(_, packet)| u16::from_be_bytes(packet.to_vec()[22..24].try_into().unwrap()))
         .collect();
     ports.dedup();
-    assert_eq!(ports.len(), 20, "in runs of one connection each: {ports:?}");
-    ports.sort_unstable();
-    ports.dedup();
-    assert_eq!(ports.len(), 20);
+    // Half of cwnd is the most at once: two rounds.
+    assert_eq!(ports.len(), 40, "in runs of one connection each: {ports:?}");
+    for round in ports.chunks_mut(20) {
+        round.sort_unstable();
+        assert!(round.is_sorted_by(|a, b| a < b), "one connection twice: {round:?}");
+    }
+}
+
+/// Segments of a batch that are made one count as the segments that they are, and the data is the same.
+#[test]
+fn a_batch_is_to_the_effect_of_its_packets() {
+    for mss in [400, 1_000] {
+        let (mut one, mut all) = (Net::new(), Net::new());
+        let mut got = Vec::new();
+        for (net, batch) in [(&mut one, false), (&mut all, true)] {
+            let listener = net.listen(80, 8);
+            let ack = net.connect_peer(addr("10.0.0.2:4000"), 80);
+            let id = net.stack.accept_socket(listener).unwrap();
+            let _ = net.take();
+            let before = net.stack.stats().clone();
+            let segment = |i: u32| Seg::ack(1_001 + i * mss, ack).data(&alloc::vec![i as u8; mss as usize]);
+            let mut packets: Vec<Packet> = (0..10).map(|i| segment(i).packet()).collect();
+            let interface = InterfaceId(0);
+            if batch {
+                net.stack.receive_batch(net.now, interface, packets.iter_mut());
+            } else {
+                packets.into_iter().for_each(|packet| net.stack.receive(net.now, interface, packet));
+            }
+            let after = net.stack.stats();
+            assert_eq!(after.in_segs - before.in_segs, 10);
+            let mut data = alloc::vec![0; 20_000];
+            let n = net.stack.operate(net.now, id, |conn, cx| (conn.read(cx, &mut data), Default::default()));
+            data.truncate(n.unwrap());
+            got.push((data, net.stack.tcp_info(net.now, id).unwrap().data_segs_in));
+        }
+        assert_eq!((got[0].0.len(), got[0].1), (10 * mss as usize, 10));
+        assert_eq!(got[0], got[1]);
+    }
 }

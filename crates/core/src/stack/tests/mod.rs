@@ -8,6 +8,8 @@ mod icmp;
 mod ip;
 mod limits;
 mod listener;
+mod md5;
+mod park;
 mod ports;
 mod routes;
 mod security;

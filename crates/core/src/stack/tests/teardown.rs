@@ -87,9 +87,15 @@ fn time_wait_is_not_assassinated_where_rfc1337_holds() {
     for (profile, left) in [(Profile::Rfc, 1), (Profile::Linux, 0)] {
         let mut net = Net::profile(profile);
         time_wait(&mut net, from());
+        net.stack.trace_mut().enable(64);
         net.inject(&Seg::new(Flags::RST, 1_002, 0).from(from()));
         assert_eq!(net.stack.population().time_wait, left);
         net.nothing();
+        let records = core::iter::from_fn(|| net.stack.trace_mut().next_record());
+        let ended = |what: &What| {
+            matches!(what, What::State { from: State::TimeWait, to: State::Closed, why: Event::RcvRst })
+        };
+        assert_eq!(records.filter(|record| ended(&record.what)).count(), 1 - left, "an end is told");
     }
 }
 

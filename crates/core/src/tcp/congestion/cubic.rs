@@ -51,6 +51,14 @@ impl Cubic {
         }
     }
 
+    /// RFC 9438 4.2: time in which the application is the limit does not count.
+    #[inline]
+    pub(super) fn pass(&mut self, now: Instant) {
+        let now = now.as_millis() as u32;
+        self.epoch = self.epoch.wrapping_add(now.wrapping_sub(self.last));
+        self.last = now;
+    }
+
     /// RFC 9438 4.2, 4.10: K = cbrt((W_max - cwnd_epoch) / C), 0 if the window is there already.
     fn begin_epoch(&mut self, w: &Window, now: u32) {
         self.running = true;
@@ -117,13 +125,10 @@ impl Cubic {
 
 impl Controller for Cubic {
     fn on_ack(&mut self, w: &mut Window, a: &AckSample, cwnd_limited: bool) {
-        let now = a.now.as_millis() as u32;
         if !cwnd_limited {
-            // RFC 9438 4.2: time in which the application is the limit does not count.
-            self.epoch = self.epoch.wrapping_add(now.wrapping_sub(self.last));
-            self.last = now;
-            return;
+            return self.pass(a.now);
         }
+        let now = a.now.as_millis() as u32;
         self.last = now;
         let mut acked = a.delivered;
         if w.in_slow_start() {
@@ -157,9 +162,7 @@ impl Controller for Cubic {
     }
 
     fn on_transmit_start(&mut self, now: Instant) {
-        let now = now.as_millis() as u32;
-        self.epoch = self.epoch.wrapping_add(now.wrapping_sub(self.last));
-        self.last = now;
+        self.pass(now);
     }
 
     fn on_idle(&mut self) {

@@ -6,6 +6,7 @@
 
 mod bbr;
 mod cubic;
+mod dctcp;
 mod hystart;
 mod reno;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use crate::time::{Duration, Instant};
 use bbr::Bbr;
 pub(in crate::tcp) use bbr::LOSS_THRESH;
 use cubic::Cubic;
+use dctcp::Dctcp;
 use reno::Reno;
 
 /// No slow start threshold yet (RFC 5681 3.1: arbitrarily high).
@@ -163,6 +165,8 @@ pub(crate) trait Controller {
     fn on_lost(&mut self, _w: &Window, _losses: &Losses) {}
     /// A congestion mark was echoed.
     fn on_echo(&mut self) {}
+    /// The congestion event that comes next is a mark's, not a loss.
+    fn on_mark(&mut self) {}
     /// Fast recovery is over.
     fn on_exit_recovery(&mut self, _w: &mut Window) {}
     /// Sending begins after nothing was in flight.
@@ -185,6 +189,7 @@ enum Algo {
     Reno(Reno),
     Cubic(Cubic),
     Bbr(Box<Bbr>),
+    Dctcp(Box<Dctcp>),
 }
 
 macro_rules! each {
@@ -193,6 +198,7 @@ macro_rules! each {
             Algo::Reno($a) => $e,
             Algo::Cubic($a) => $e,
             Algo::Bbr($a) => $e,
+            Algo::Dctcp($a) => $e,
         }
     };
 }
@@ -259,6 +265,7 @@ impl Congestion {
                 CongestionKind::Reno => Algo::Reno(Reno),
                 CongestionKind::Cubic => Algo::Cubic(Cubic::new()),
                 CongestionKind::Bbr => Algo::Bbr(Box::new(Bbr::new())),
+                CongestionKind::Dctcp => Algo::Dctcp(Box::new(Dctcp::new())),
             },
         }
     }
@@ -269,6 +276,7 @@ impl Congestion {
             Algo::Reno(_) => CongestionKind::Reno,
             Algo::Cubic(_) => CongestionKind::Cubic,
             Algo::Bbr(_) => CongestionKind::Bbr,
+            Algo::Dctcp(_) => CongestionKind::Dctcp,
         }
     }
 
@@ -359,6 +367,14 @@ impl Congestion {
         }
     }
 
+    /// What cwnd has room for waits for more of it: cwnd is what limits us, though it is not quite full.
+    pub fn on_held_back(&mut self, now: Instant, in_flight: u32, snd_nxt: SeqNum) {
+        self.used_at = now.as_millis() as u32;
+        self.cwnd_limited = true;
+        self.max_in_flight = in_flight;
+        self.usage_end = snd_nxt;
+    }
+
     /// Sending begins anew after nothing was in flight: idle time is not time of growth (RFC 9438 4.2).
     pub fn on_transmit_start(&mut self, now: Instant, snd_nxt: SeqNum) {
         self.usage_end = snd_nxt;
@@ -384,6 +400,24 @@ impl Congestion {
         }
         if self.after_rto && !self.w.in_slow_start() {
             self.after_rto = false;
+        }
+    }
+
+    /// What [`Congestion::on_ack`] does where the window is not the limit; false, and nothing has changed, if it is, or if
+    /// the algorithm learns from every ACK.
+    #[inline(always)]
+    pub fn on_unlimited_ack(&mut self, now: Instant) -> bool {
+        if self.after_rto || self.is_cwnd_limited() {
+            return false;
+        }
+        match &mut self.algo {
+            Algo::Reno(_) => true,
+            Algo::Cubic(cubic) => {
+                cubic.pass(now);
+                true
+            }
+            Algo::Dctcp(_) => true, // it has counted the marks
+            Algo::Bbr(_) => false,
         }
     }
 
@@ -422,6 +456,18 @@ impl Congestion {
     /// A congestion mark was echoed (RFC 3168 6.1.2).
     pub fn on_echo(&mut self) {
         each!(&mut self.algo, a => a.on_echo());
+    }
+
+    /// The reduction that begins now is a mark's.
+    pub fn on_mark(&mut self) {
+        each!(&mut self.algo, a => a.on_mark());
+    }
+
+    /// An ACK of `acked` bytes, `marked` of them with CE, in whatever state.
+    pub fn count_marks(&mut self, acked: u32, marked: u32, snd_una: SeqNum, snd_nxt: SeqNum) {
+        if let Algo::Dctcp(dctcp) = &mut self.algo {
+            dctcp.count(acked, marked, snd_una, snd_nxt);
+        }
     }
 
     /// Whether the algorithm holds the flow below what the path gives, so that rate samples say nothing of it.

@@ -95,6 +95,7 @@ fn stretched_acks_grow_the_window_as_single_ones_do() {
 }
 
 /// Shows: rfc3465-s2.3-a, rfc9406-s4.2-c
+/// Profile: rfc, freebsd
 #[test]
 fn limits_of_one_ack_hold_where_they_are_set() {
     for kind in [CongestionKind::Reno, CongestionKind::Cubic] {
@@ -235,7 +236,11 @@ fn short_round_trips_are_no_slower_than_reno() {
     assert_eq!(cc.cwnd(), 14 * MSS);
     let mut now = NOW;
     // AIMD(9/17, 0.7): 6 segments take at most 12 round trips, then one segment each.
-    for _ in 0..13 {
+    for _ in 0..6 {
+        round(&mut cc, &mut now, 5_000);
+    }
+    assert!((16 * MSS..18 * MSS).contains(&cc.cwnd()), "nine segments in 17 round trips: {}", cc.cwnd());
+    for _ in 0..7 {
         round(&mut cc, &mut now, 5_000);
     }
     assert!(cc.cwnd() >= 20 * MSS, "{}", cc.cwnd());
@@ -291,13 +296,15 @@ fn growth(cc: &mut Congestion, seq: &mut u32, rtt: u32) -> u32 {
 /// Shows: rfc9406-s4.2-a
 #[test]
 fn delay_above_the_threshold_begins_conservative_slow_start() {
-    // A round of 100 ms: the threshold is clamp(12.5 ms, 4 ms, 16 ms).
-    for (rise, expected) in [(13_000, true), (3_000, false)] {
-        let mut cc = Congestion::new(CongestionKind::Cubic, MSS, 10);
-        let mut seq = 0;
-        assert_eq!(growth(&mut cc, &mut seq, 100_000), 16 * MSS);
-        let second = growth(&mut cc, &mut seq, 100_000 + rise);
-        assert_eq!(second < 16 * MSS, expected, "{rise}: {second}");
+    // The threshold is an eighth of the last round's least, within 4 and 16 ms.
+    for (rtt, threshold) in [(100_000, 12_500), (10_000, 4_000), (400_000, 16_000)] {
+        for (rise, expected) in [(threshold, true), (threshold - 1, false)] {
+            let mut cc = Congestion::new(CongestionKind::Cubic, MSS, 10);
+            let mut seq = 0;
+            assert_eq!(growth(&mut cc, &mut seq, rtt), 16 * MSS);
+            let second = growth(&mut cc, &mut seq, rtt + rise);
+            assert_eq!(second < 16 * MSS, expected, "{rtt} {rise}: {second}");
+        }
     }
     // Fewer than eight samples do not tell.
     let mut cc = Congestion::new(CongestionKind::Cubic, MSS, 10);
@@ -381,6 +388,7 @@ fn pipe_round(cc: &mut Congestion, now: &mut Instant, at: &mut SeqNum, segments:
 }
 
 /// Shows: rfc7661-s4.2-a, rfc7661-s4.4.3-a, rfc7661-s4.4-a
+/// Profile: rfc
 #[test]
 fn window_unused_for_five_minutes_is_halved() {
     let mut cc = avoiding(CongestionKind::Reno, 100);
@@ -412,6 +420,8 @@ fn window_unused_for_five_minutes_is_halved() {
 }
 
 /// Linux's `tcp_cwnd_application_limited`: half-way to what is used, each RTO.
+///
+/// Shows: linux-cwnd-application-limited
 #[test]
 fn window_unused_for_an_rto_shrinks_towards_its_use() {
     let mut cc = avoiding(CongestionKind::Cubic, 100);
@@ -425,4 +435,49 @@ fn window_unused_for_an_rto_shrinks_towards_its_use() {
     assert_eq!((cc.cwnd(), cc.ssthresh()), (60 * MSS, 100 * MSS));
     cc.on_application_limited(later, 300);
     assert_eq!(cc.cwnd(), 60 * MSS, "once an RTO");
+}
+
+/// DCTCP reckons the share of marked bytes in each window, and shrinks by half of it: gently when little is marked,
+/// by half when all is.
+///
+/// Shows: rfc8257-s3.3-a, rfc8257-s3.3-b
+#[test]
+fn dctcp_shrinks_by_the_share_of_marks() {
+    let after = |marked_of_ten: u32, windows: u32| {
+        let mut cc = avoiding(CongestionKind::Dctcp, 100);
+        let mut nxt = 0;
+        for _ in 0..windows {
+            // Each window: ten ACKs of ten segments, the last of which passes the window's end.
+            let una = nxt;
+            nxt += 100 * MSS;
+            for i in 0..10 {
+                let marked = if i < marked_of_ten { 10 * MSS } else { 0 };
+                cc.count_marks(10 * MSS, marked, SeqNum(una + i * 10 * MSS), SeqNum(nxt));
+            }
+        }
+        cc.on_mark();
+        cc.on_enter_recovery(100 * MSS)
+    };
+    assert_eq!(after(0, 0), 50 * MSS, "Alpha begins at 1");
+    assert_eq!(after(10, 50), 50 * MSS, "everything is marked");
+    let rare = after(1, 100);
+    assert!((93 * MSS..97 * MSS).contains(&rare), "a tenth is marked: {rare}");
+    assert!(after(0, 300) >= 99 * MSS, "Alpha sinks to nothing");
+    // Monotonous in between.
+    let shares: std::vec::Vec<u32> = (0..=10).map(|n| after(n, 60)).collect();
+    assert!(shares.windows(2).all(|w| w[0] >= w[1]), "{shares:?}");
+}
+
+/// A loss is no mark: DCTCP answers it as NewReno does, whatever Alpha says.
+///
+/// Shows: rfc8257-s3.5-a
+#[test]
+fn dctcp_halves_at_a_loss() {
+    let mut cc = avoiding(CongestionKind::Dctcp, 100);
+    for window in 0..200 {
+        cc.count_marks(100 * MSS, 0, SeqNum(window * 100 * MSS), SeqNum((window + 1) * 100 * MSS));
+    }
+    assert_eq!(cc.on_enter_recovery(100 * MSS), 50 * MSS);
+    cc.on_mark();
+    assert!(cc.on_enter_recovery(100 * MSS) >= 99 * MSS);
 }

@@ -215,6 +215,9 @@ impl Flight {
     }
 
     /// Karn and RFC 7323 4: a sample from what was sent once, else from the echoed timestamp.
+    ///
+    /// What was sent before the timer ran out is as good as ambiguous: the first answer may be lost, and this one be that to
+    /// the retransmission, so that the time waited would make the next RTO longer still.
     fn take_rtt(
         &mut self,
         now: Instant,
@@ -224,7 +227,10 @@ impl Flight {
         cfg: &RecoveryConfig,
     ) {
         let sent = if s.retrans_acked { None } else { s.first_acked };
-        let mut sample = sent.or(s.first_sacked).map(|at| micros_between(at, now));
+        let certain = |at: &Instant| self.state != CaState::Loss || *at >= self.timed_out_at;
+        let sent = sent.filter(|at| certain(at) || a.ts_echo.is_none());
+        let sacked = s.first_sacked.filter(certain);
+        let mut sample = sent.or(sacked).map(|at| micros_between(at, now));
         if sample.is_none() && s.advanced {
             // The timestamp clock ticks in milliseconds: a round trip below one is at least one tick.
             sample = a.ts_echo.map(|d| micros(d).max(1_000));
@@ -240,6 +246,7 @@ impl Flight {
     }
 
     /// The delivery rate over the flight of what was delivered last.
+    #[inline(always)]
     pub(super) fn take_rate(
         &mut self,
         now: Instant,
@@ -291,6 +298,7 @@ impl Flight {
         rate: RateSample,
         cfg: &RecoveryConfig,
     ) {
+        cc.count_marks(s.delivered, a.marked, a.snd_una.max(a.ack), a.snd_nxt);
         let reducing = self.is_reducing();
         if reducing && !cc.owns_recovery() {
             self.prr_update(s, cc);

@@ -29,6 +29,9 @@ pub(super) const BY_DUPACK: u8 = 32;
 /// It was lost to a smaller path MTU (RFC 1191 6.4).
 pub(super) const BY_MTU: u8 = 64;
 
+/// A super-segment ended with it: what follows does not join it, and is sent again by itself.
+pub(super) const BORDER: u8 = 128;
+
 /// Above this many runs SACK blocks no longer cut: the bound on memory and work (CVE-2019-11478).
 pub(super) const MAX_RUNS: usize = 16_384;
 
@@ -113,10 +116,27 @@ pub(super) struct Board {
 }
 
 impl Board {
-    /// An empty board with this one's memory.
-    pub fn emptied(mut self) -> Board {
-        self.runs.clear();
-        Board { runs: self.runs, ..Board::default() }
+    /// As a new one, in place and with the memory that it has.
+    pub fn reset(&mut self) {
+        // All fields by name, so that none is forgotten.
+        let Board {
+            runs,
+            out,
+            sacked,
+            lost,
+            retrans,
+            fack,
+            rtx_hint,
+            fresh_hint,
+            lost_ever,
+            found_lost,
+            too_many,
+        } = self;
+        runs.clear();
+        [*out, *sacked, *lost, *retrans] = [Count::default(); 4];
+        [*fack, *rtx_hint, *fresh_hint] = [SeqNum(0); 3];
+        [*lost_ever, *found_lost] = [0; 2];
+        *too_many = None;
     }
 
     /// How many runs it has memory for.
@@ -130,6 +150,19 @@ impl Board {
 
     pub fn len(&self) -> usize {
         self.runs.len()
+    }
+
+    /// The only run, if there is one and no other.
+    #[inline]
+    pub fn only(&self) -> Option<&Run> {
+        if self.runs.len() == 1 { self.runs.front() } else { None }
+    }
+
+    /// Takes what there is off the board, which is neither SACKed nor lost nor sent again.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.runs.clear();
+        self.out = Count::default();
     }
 
     pub fn head(&self) -> Option<&Run> {
@@ -164,6 +197,15 @@ impl Board {
         } else {
             self.runs.push_back(run);
         }
+    }
+
+    /// [`Board::push`] of one segment to an empty board.
+    #[inline]
+    pub fn push_first(&mut self, run: Run) {
+        self.out = Count { bytes: run.len, segs: 1 };
+        self.rtx_hint = run.seq;
+        self.fresh_hint = run.seq;
+        self.runs.push_back(run);
     }
 
     /// The index of the run that holds `seq`; the number of runs if it lies beyond them.
@@ -258,6 +300,7 @@ impl Board {
         tail.len -= len;
         let parts = run.segs() + tail.segs();
         self.out.segs = self.out.segs - whole + parts;
+        run.flags &= !BORDER;
         self.runs.insert(i + 1, tail);
         self.count(i, true);
         self.count(i + 1, true);
@@ -409,6 +452,13 @@ impl Board {
             self.out.segs = self.out.segs - before + run.segs();
         }
         self.count(i, true);
+    }
+
+    /// A super-segment ends with what was sent last.
+    pub fn mark_border(&mut self) {
+        if let Some(last) = self.runs.back_mut() {
+            last.flags |= BORDER;
+        }
     }
 
     /// Cuts what is in flight to segments of `mss` from now on.

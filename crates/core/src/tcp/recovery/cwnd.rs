@@ -19,17 +19,11 @@ impl Flight {
         if cfg.reduce_from_flight { cc.cwnd().min(self.board.out.bytes) } else { cc.cwnd() }
     }
 
-    /// Starts a reduction (RFC 9937 6.1).
-    pub(super) fn init_reduction(
-        &mut self,
-        now: Instant,
-        s: &Step,
-        cc: &mut Congestion,
-        p: &mut Persist,
-        cfg: &RecoveryConfig,
-    ) {
+    /// Starts a reduction (RFC 9937 6.1) from `load`.
+    fn init_reduction(&mut self, now: Instant, s: &Step, cc: &mut Congestion, p: &mut Persist, load: u32) {
         self.high_seq = self.snd_nxt();
         self.reduced_at = now;
+        self.reduced = true;
         p.put(TLP_OUT, false);
         let sacked = self.board.sacked.bytes;
         self.prr = Prr {
@@ -39,7 +33,25 @@ impl Flight {
                 .saturating_add(s.out.newly_sacked + s.out.acked)
                 .max(1),
         };
-        cc.on_enter_recovery(self.load(cc, cfg));
+        cc.on_enter_recovery(load);
+    }
+
+    /// Whether a reduction has begun since this was asked.
+    pub fn take_reduced(&mut self) -> bool {
+        core::mem::take(&mut self.reduced)
+    }
+
+    /// Starts a reduction for a loss.
+    pub(super) fn reduce(
+        &mut self,
+        now: Instant,
+        s: &Step,
+        cc: &mut Congestion,
+        p: &mut Persist,
+        cfg: &RecoveryConfig,
+    ) {
+        let load = self.load(cc, cfg);
+        self.init_reduction(now, s, cc, p, load);
     }
 
     /// Remembers what may be undone (`tcp_init_undo`).
@@ -60,7 +72,7 @@ impl Flight {
         self.init_undo();
         if self.state != CaState::Cwr && self.state != CaState::Recovery {
             self.before = Some(cc.clone());
-            self.init_reduction(now, s, cc, p, cfg);
+            self.reduce(now, s, cc, p, cfg);
         }
         self.state = CaState::Recovery;
         self.high_seq = self.snd_nxt();
@@ -83,7 +95,12 @@ impl Flight {
         cc.on_echo();
         if self.state < CaState::Cwr {
             self.undo_marker = None;
-            self.init_reduction(now, s, cc, p, cfg);
+            // The echo may come with the acknowledgment of the whole flight.
+            let flight = self.board.out.bytes.saturating_add(s.out.acked);
+            let load = if cfg.reduce_from_flight { cc.cwnd().min(flight) } else { cc.cwnd() };
+            self.to_one = cfg.reduce_from_flight && load <= 2 * cc.mss();
+            cc.on_mark();
+            self.init_reduction(now, s, cc, p, load);
             self.state = CaState::Cwr;
         }
     }
@@ -115,13 +132,22 @@ impl Flight {
         if prr.out == 0 {
             send = send.max(mss); // the first ACK always lets one retransmission go
         }
-        cc.set_recovery_cwnd(in_flight.saturating_add(send));
+        let most = if self.is_to_one() { mss } else { u32::MAX };
+        cc.set_recovery_cwnd(in_flight.saturating_add(send).min(most));
+    }
+
+    /// Marks take cwnd down to one segment where losses leave two (RFC 9438 4.6).
+    fn is_to_one(&self) -> bool {
+        self.to_one && self.state == CaState::Cwr
     }
 
     /// Leaves a reduction.
     pub(super) fn end_reduction(&mut self, cc: &mut Congestion) {
         if self.state == CaState::Cwr || self.undo_marker.is_some() {
             cc.on_exit_recovery();
+        }
+        if self.is_to_one() {
+            cc.set_recovery_cwnd(cc.mss());
         }
     }
 
@@ -198,6 +224,7 @@ impl Flight {
         p.recover = self.high_seq;
         p.put(HAS_RECOVER, true);
         self.rto_base = now;
+        self.timed_out_at = now;
         self.renege_at = Instant::NEVER;
         self.reo_deadline = Instant::NEVER;
         if state != self.state {

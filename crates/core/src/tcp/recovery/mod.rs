@@ -76,6 +76,17 @@ pub enum UndoKind {
     Frto,
 }
 
+impl UndoKind {
+    /// The name, as views show it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            UndoKind::Timestamp => "timestamp",
+            UndoKind::Dsack => "D-SACK",
+            UndoKind::Frto => "F-RTO",
+        }
+    }
+}
+
 /// The rules to follow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RecoveryConfig {
@@ -126,9 +137,19 @@ impl From<&Config> for RecoveryConfig {
             validate: config.profile == Profile::Rfc,
             rescue: config.profile == Profile::Rfc,
             tlp_slack: if linux { Duration::from_millis(2) } else { Duration::ZERO },
-            max_ack_delay: Duration::from_millis(200),
+            max_ack_delay: if linux { config.rto_min } else { Duration::from_millis(200) },
             rto: RtoPolicy::from(config),
         }
+    }
+}
+
+impl RecoveryConfig {
+    /// With the bounds that the connection's user has set. On Linux a tail loss probe waits for the least RTO longer.
+    pub fn bound(&mut self, rto: RtoPolicy, profile: Profile) {
+        if profile == Profile::Linux {
+            self.max_ack_delay = rto.min;
+        }
+        self.rto = rto;
     }
 }
 
@@ -155,6 +176,8 @@ pub struct AckEvent<'a> {
     pub segs: u16,
     /// It has ECE set, and ECN was agreed.
     pub ece: bool,
+    /// Bytes that it says were marked, as far as that can be known; more than it delivers means all of them.
+    pub marked: u32,
     /// Unsent data waits and the peer's window has room for it.
     pub new_data_ready: bool,
 }
@@ -274,12 +297,16 @@ pub struct Flight {
     delivered_at: Instant,
     /// When the last reduction began.
     reduced_at: Instant,
+    /// A reduction has begun that the peer has not been told of (ECN's CWR).
+    reduced: bool,
     /// The blocks of the last ACK: what they covered need not be looked at again.
     sack_cache: SackList,
     /// When the reordering timer is due.
     reo_deadline: Instant,
     /// From when the RTO counts.
     rto_base: Instant,
+    /// When the timer ran out last.
+    timed_out_at: Instant,
     /// When the receiver's reneging is answered by a timeout; never if it has not.
     renege_at: Instant,
     /// From when the probe timeout counts.
@@ -288,6 +315,8 @@ pub struct Flight {
     mtu_probe: Option<(SeqNum, u32)>,
     /// SACK was agreed, as far as the last ACK said.
     sack_enabled: bool,
+    /// The reduction for marks goes down to one segment.
+    to_one: bool,
     /// The next retransmission is the first since recovery began.
     fast: bool,
     /// This recovery has had its rescue retransmission.
@@ -316,16 +345,74 @@ impl Flight {
             first_tx: Instant::ZERO,
             delivered_at: Instant::ZERO,
             reduced_at: Instant::ZERO,
+            reduced: false,
             sack_cache: SackList::new(),
             reo_deadline: Instant::NEVER,
             rto_base: Instant::ZERO,
+            timed_out_at: Instant::ZERO,
             renege_at: Instant::NEVER,
             tlp_base: Instant::ZERO,
             mtu_probe: None,
             sack_enabled: true,
+            to_one: false,
             fast: false,
             rescued: false,
         }
+    }
+
+    /// As [`Flight::new`], in place and with the memory that it has.
+    fn reset(&mut self) {
+        // All fields by name, so that none is forgotten.
+        let Flight {
+            board,
+            resent,
+            state,
+            high_seq,
+            prr,
+            rack,
+            dup_acked,
+            before,
+            undo_marker,
+            undo_until,
+            undo_retrans,
+            retrans_stamp,
+            frto,
+            frto_new_data,
+            rto_repeated,
+            first_tx,
+            delivered_at,
+            reduced_at,
+            reduced,
+            sack_cache,
+            reo_deadline,
+            rto_base,
+            timed_out_at,
+            renege_at,
+            tlp_base,
+            mtu_probe,
+            sack_enabled,
+            to_one,
+            fast,
+            rescued,
+        } = self;
+        board.reset();
+        resent.clear();
+        *state = CaState::Open;
+        *high_seq = SeqNum(0);
+        *prr = Prr::default();
+        *rack = Rack::default();
+        *dup_acked = 0;
+        *before = None;
+        *undo_marker = None;
+        *undo_until = SeqNum(0);
+        *undo_retrans = 0;
+        *retrans_stamp = None;
+        [*frto, *frto_new_data, *rto_repeated, *to_one, *fast, *rescued, *reduced] = [false; 7];
+        *sack_enabled = true;
+        [*first_tx, *delivered_at, *reduced_at, *rto_base, *timed_out_at, *tlp_base] = [Instant::ZERO; 6];
+        sack_cache.truncate(0);
+        [*reo_deadline, *renege_at] = [Instant::NEVER; 2];
+        *mtu_probe = None;
     }
 
     /// `[seq, seq + len)` was sent, in segments of `mss` bytes. New data must follow what is in flight
@@ -384,6 +471,45 @@ impl Flight {
         if let Some(head) = self.board.head() {
             cc.on_sent(now, self.bytes_in_flight(), head.seq, seq + len);
         }
+    }
+
+    /// [`Flight::on_sent`] of `[seq, seq + len)`, at most one segment, in a flight that has just begun.
+    #[inline]
+    pub fn on_first_sent(
+        &mut self,
+        now: Instant,
+        (seq, len): (SeqNum, u32),
+        mss: u16,
+        p: &Persist,
+        cc: &mut Congestion,
+    ) {
+        debug_assert!(self.is_empty() && 0 < len && len <= u32::from(mss));
+        [self.first_tx, self.delivered_at, self.rto_base, self.tlp_base] = [now; 4];
+        self.board.push_first(Run {
+            seq,
+            len,
+            mss,
+            flags: if p.app_limited != 0 { APP_LIMITED } else { 0 },
+            sent_at: now,
+            delivered: p.delivered as u32,
+            delivered_at: now,
+            first_tx: now,
+            tx_in_flight: len,
+            lost: self.board.lost_ever(),
+        });
+        self.prr.out = self.prr.out.saturating_add(len);
+        cc.on_transmit_start(now, seq);
+        cc.on_sent(now, len, seq, seq + len);
+    }
+
+    /// When the first retransmission of the episode at hand was sent.
+    pub fn resent_since(&self) -> Option<Instant> {
+        self.retrans_stamp
+    }
+
+    /// A super-segment ends with what was sent last.
+    pub fn mark_border(&mut self) {
+        self.board.mark_border();
     }
 
     /// The next stretch to send again, at most `max_len` sequence numbers and no more than cwnd admits,
@@ -547,7 +673,7 @@ impl Flight {
     /// `tcp_check_sack_reneging`).
     #[inline]
     pub fn rto_deadline(&self, rtt: &RttEstimator, policy: &RtoPolicy) -> Instant {
-        (self.rto_base + rtt.rto(policy)).min(self.renege_at)
+        self.rto_base.after_nanos(rtt.rto_nanos(policy)).min(self.renege_at)
     }
 
     /// How long to wait for the receiver before its reneging is answered by a timeout.
@@ -608,10 +734,7 @@ impl SpareFlights {
         let Some(mut flight) = flight else { return };
         let longest = flight.board.capacity().max(flight.resent.capacity());
         if self.0.len() < Self::MAX && longest <= Self::LONGEST {
-            let mut resent = core::mem::take(&mut flight.resent);
-            resent.clear();
-            let board = core::mem::take(&mut flight.board).emptied();
-            *flight = Flight { board, resent, ..Flight::new() };
+            flight.reset();
             self.0.push(flight);
         }
     }

@@ -35,14 +35,20 @@ impl Flight {
             return false;
         }
         let prior_in_flight = self.board.out.bytes;
-        let Some(taken) = self.board.take_fresh(a.snd_una, a.ack) else { return false };
-        self.sack_enabled = a.sack_enabled;
-        self.frto_new_data = false;
+        let ends = self.board.is_one_run(a.snd_una, a.ack);
+        let taken = if ends { self.board.take_one() } else { self.board.take_fresh(a.snd_una, a.ack) };
+        let Some(taken) = taken else { return false };
         let last = &taken.last;
         let rtt_us = micros_between(last.sent_at, now);
-        self.rack_advance_fresh(last, rtt_us);
-        rtt.sample_us(now, micros_between(taken.first_sent, now), &cfg.rto);
-        rtt.note_min(now, rtt_us);
+        if ends {
+            rtt.sample_us(now, rtt_us, &cfg.rto);
+        } else {
+            self.sack_enabled = a.sack_enabled;
+            self.frto_new_data = false;
+            self.rack_advance_fresh(last, rtt_us);
+            rtt.sample_us(now, micros_between(taken.first_sent, now), &cfg.rto);
+            rtt.note_min(now, rtt_us);
+        }
         p.delivered += u64::from(taken.bytes);
         self.delivered_at = now;
         let mut rate = self.take_rate(now, Some(last), rtt, p);
@@ -51,6 +57,14 @@ impl Flight {
             p.reo_wnd_steps = 1;
         }
         self.report_losses(now, cc, p);
+        cc.count_marks(taken.bytes, 0, a.ack, a.snd_nxt);
+        if !ends {
+            self.renege_at = Instant::NEVER;
+            self.ack_advanced(now, a.ack);
+        }
+        if !cfg.validate && cc.on_unlimited_ack(now) {
+            return true;
+        }
         cc.on_ack(&AckSample {
             now,
             snd_una: a.ack,
@@ -70,8 +84,6 @@ impl Flight {
             validate: cfg.validate,
             recovering: false,
         });
-        self.renege_at = Instant::NEVER;
-        self.ack_advanced(now, a.ack);
         true
     }
 
@@ -112,9 +124,24 @@ pub(super) struct Fresh {
 }
 
 impl Board {
+    /// Whether one run, sent once and neither SACKed nor lost, is all there is, from `una` to `ack`.
+    #[inline(always)]
+    fn is_one_run(&self, una: SeqNum, ack: SeqNum) -> bool {
+        self.only().is_some_and(|run| run.seq == una && run.end() == ack && run.flags & !APP_LIMITED == 0)
+    }
+
+    /// [`Board::take_fresh`] of that run: the flight ends with it, and whatever else it knows is of no use any more.
+    #[inline(always)]
+    fn take_one(&mut self) -> Option<Fresh> {
+        let run = self.only()?;
+        let fresh = Fresh { bytes: run.len, first_sent: run.sent_at, last: latest(run, run.end()) };
+        self.clear();
+        Some(fresh)
+    }
+
     /// Takes what lies below `ack` off the board if it begins at `una` and was sent once and is neither SACKed nor
     /// lost; `None`, and nothing is taken, if not. Such runs lie in the order of time: the last was sent last.
-    #[inline]
+    #[inline(always)] // what it returns is large
     pub(super) fn take_fresh(&mut self, una: SeqNum, ack: SeqNum) -> Option<Fresh> {
         let mut below = 0;
         for run in self.runs() {
@@ -135,26 +162,31 @@ impl Board {
             self.drop_head();
         }
         let last = self.head()?;
-        let latest = |end: SeqNum| Latest {
-            delivered: last.delivered,
-            delivered_at: last.delivered_at,
-            sent_at: last.sent_at,
-            first_tx: last.first_tx,
-            end,
-            app_limited: last.is(APP_LIMITED),
-            tx_in_flight: last.tx_in_flight,
-            lost: last.lost,
-        };
         let last = if last.end().gt(ack) {
-            let latest = latest(ack);
+            let latest = latest(last, ack);
             self.shorten_head(ack);
             latest
         } else {
-            let latest = latest(last.end());
+            let latest = latest(last, last.end());
             self.drop_head();
             latest
         };
         self.advanced(ack);
         Some(Fresh { bytes: last.end.since(una), first_sent, last })
+    }
+}
+
+/// What is known of a run that is delivered up to `end`.
+#[inline(always)]
+fn latest(run: &Run, end: SeqNum) -> Latest {
+    Latest {
+        delivered: run.delivered,
+        delivered_at: run.delivered_at,
+        sent_at: run.sent_at,
+        first_tx: run.first_tx,
+        end,
+        app_limited: run.is(APP_LIMITED),
+        tx_in_flight: run.tx_in_flight,
+        lost: run.lost,
     }
 }

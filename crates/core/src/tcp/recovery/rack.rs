@@ -3,7 +3,7 @@
 use super::ack::{Latest, Step};
 use super::board::{EVER_RETRANS, RETRANS};
 use super::*;
-use crate::tcp::rtt::micros_between;
+use crate::tcp::rtt::{micros_between, nanos};
 
 /// RFC 8985 6.2 step 4: recoveries until the reordering window falls back.
 const REO_WND_PERSIST: u8 = 16;
@@ -183,6 +183,18 @@ impl Flight {
         if self.state == CaState::Loss && self.undo_marker.is_none() {
             return;
         }
+        self.was_reordered(low, fack, p, mss, cfg);
+    }
+
+    /// `low` was delivered after what stands before `fack`.
+    pub(super) fn was_reordered(
+        &self,
+        low: SeqNum,
+        fack: SeqNum,
+        p: &mut Persist,
+        mss: u32,
+        cfg: &RecoveryConfig,
+    ) {
         let distance = fack.since(low).div_ceil(mss.max(1));
         if distance > u32::from(p.reordering) {
             p.reordering = distance.min(u32::from(cfg.max_reordering)) as u16;
@@ -238,11 +250,11 @@ impl Flight {
         }
         let slack = if self.board.out.segs == 1 { cfg.max_ack_delay } else { cfg.tlp_slack };
         let pto = if rtt.has_sample() {
-            Duration::from_micros(2 * u64::from(rtt.srtt_us().max(1))) + slack
+            2_000 * u64::from(rtt.srtt_us().max(1)) + nanos(slack)
         } else {
-            cfg.rto.initial
+            nanos(cfg.rto.initial)
         };
-        (self.tlp_base + pto).min(rto_deadline)
+        self.tlp_base.after_nanos(pto).min(rto_deadline)
     }
 
     /// The probe timeout ran out: what to send (RFC 8985 7.3), whatever cwnd says. The RTO counts anew

@@ -29,7 +29,7 @@ impl Flight {
             CaState::Recovery => {
                 if !s.advanced {
                     self.add_dup_acks(s, cc.mss(), p, cfg);
-                } else if self.try_undo_partial(now, a, s, cc) {
+                } else if self.try_undo_partial(now, a, s, cc, p, cfg) {
                     return;
                 }
                 if self.try_undo_dsack(s, cc, p) {
@@ -75,7 +75,7 @@ impl Flight {
         cfg: &RecoveryConfig,
     ) {
         if now.since(self.reduced_at) >= Duration::from_micros(u64::from(self.rack.rtt_us)) {
-            self.init_reduction(now, s, cc, p, cfg);
+            self.reduce(now, s, cc, p, cfg);
         }
     }
 
@@ -155,16 +155,23 @@ impl Flight {
         self.state = CaState::Open;
     }
 
-    /// A partial ACK in recovery that was caused by the original: not lost, but late.
+    /// A partial ACK in recovery that was caused by the original: not lost, but late. That it was sent again before it
+    /// came must not hide the reordering (Linux's `tcp_try_undo_partial`), or RACK would never learn to wait.
     fn try_undo_partial(
         &mut self,
         now: Instant,
         a: &AckEvent<'_>,
         s: &mut Step,
         cc: &mut Congestion,
+        p: &mut Persist,
+        cfg: &RecoveryConfig,
     ) -> bool {
         if self.undo_marker.is_none() || !self.packet_delayed(now, a) {
             return false;
+        }
+        let fack = if self.board.sacked.bytes > 0 { self.board.fack } else { a.ack.max(a.snd_una) };
+        if a.sack_enabled && a.snd_una.lt(fack) {
+            self.was_reordered(a.snd_una, fack, p, cc.mss(), cfg);
         }
         if self.any_retrans() {
             return true; // more of the episode is out: wait for what it tells

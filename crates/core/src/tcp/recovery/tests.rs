@@ -124,6 +124,7 @@ impl Sender {
             duplicate,
             segs: 1,
             ece: false,
+            marked: 0,
             new_data_ready: self.unsent,
         };
         let out = self.flight.on_ack(self.now, &event, &mut self.rtt, &mut self.cc, &mut self.p, &self.cfg);

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use bytes::{Buf, Bytes};
 use smallvec::SmallVec;
 
-use crate::packet::{MAX_SLICES, Payload};
+use crate::packet::{MAX_SLICES, Payload, copy_short, extend_short};
 
 /// Up to this many bytes a slice is copied: a reference would cost more, and would keep a whole packet buffer.
 pub(super) const COPY_MAX: usize = 256;
@@ -105,6 +105,15 @@ impl Queue {
         }
     }
 
+    /// Adds the slices of a segment at the end: copies of short ones.
+    #[inline]
+    pub(super) fn push_all(&mut self, data: Payload) {
+        if data.slices().len() > 1 {
+            self.many().slices.reserve(data.slices().len());
+        }
+        data.into_slices().into_iter().for_each(|slice| self.push(slice));
+    }
+
     /// Adds a copy of `bytes` at the end.
     #[inline]
     pub(super) fn push_copy(&mut self, bytes: &[u8]) {
@@ -114,7 +123,7 @@ impl Queue {
                 if data.is_empty() && bytes.len() > IN_PLACE {
                     data.reserve_exact(bytes.len());
                 }
-                data.extend_from_slice(bytes);
+                extend_short(data, bytes);
             }
             _ => self.push(Bytes::copy_from_slice(bytes)),
         }
@@ -204,7 +213,22 @@ impl Queue {
     }
 
     /// Copies the first bytes into `out` and drops them; returns how many there were.
+    #[inline]
     pub(super) fn read(&mut self, out: &mut [u8]) -> usize {
+        if let Queue::Small { data, head } = self
+            && !data.spilled()
+        {
+            let held = &data[*head as usize..];
+            let n = held.len().min(out.len());
+            copy_short(&mut out[..n], &held[..n]);
+            if n == held.len() {
+                data.clear();
+                *head = 0;
+            } else {
+                *head += n as u32;
+            }
+            return n;
+        }
         if let Queue::Many(many) = self {
             let mut done = 0;
             while done < out.len() {
@@ -229,6 +253,10 @@ impl Queue {
         let n = n.min(self.len());
         let rest = self.len() - n;
         match self {
+            Queue::Small { data, head } if rest == 0 && !data.spilled() => {
+                data.clear();
+                *head = 0;
+            }
             _ if rest == 0 => *self = Queue::new(),
             // At most SMALL_MAX.
             Queue::Small { head, .. } => *head += n as u32,
@@ -280,6 +308,9 @@ impl Queue {
     /// Takes the first bytes without copying, at most `max` of them in at most [`MAX_SLICES`] slices.
     pub(super) fn take(&mut self, max: usize) -> Payload {
         let mut out = Payload::new();
+        if let Queue::Many(many) = self {
+            out.reserve(many.slices.len().min(MAX_SLICES));
+        }
         while out.len() < max && out.slices().len() < MAX_SLICES && self.len() > 0 {
             out.push(self.take_slice(max - out.len()));
         }

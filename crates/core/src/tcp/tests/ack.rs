@@ -118,6 +118,36 @@ fn quick_acks_at_the_start_and_then_the_delay() {
     assert!((1..30).contains(&at_once), "Linux's quick ACK mode has an end: {at_once}");
 }
 
+/// Window updates are no ACKs of data: a reader who causes them does not use the quick ACKs up, which a peer in slow
+/// start waits for (a segment that then met the delayed ACK cost a transfer 40 ms).
+///
+/// Shows: rfc9293-SHLD-18
+#[test]
+fn window_updates_are_no_quick_acks() {
+    let quick = |reads: bool| {
+        let mut h = Host::established(with(|c| c.rmem = [4_096, 40_000, 40_000]), Options::default());
+        let window = h.info().rcv_wnd;
+        let fill = window * 3 / 4 / 1_460 * 1_460;
+        h.send(Seg::new(ACK, 5_001, 1_001).len(fill as usize).gso(1_460));
+        assert_eq!(h.recv_all().len(), 1, "the ACK of the data");
+        let mut updates = 0;
+        if reads {
+            h.read(100_000);
+            updates = h.recv_all().len();
+        }
+        let mut at_once = 0;
+        for i in 0..30 {
+            h.send(Seg::new(ACK, 5_001 + fill + i * 10, 1_001).len(10));
+            at_once += h.recv_all().len();
+            h.timeline(ms(60));
+        }
+        (at_once, updates)
+    };
+    let ((without, _), (with, updates)) = (quick(false), quick(true));
+    assert_eq!(updates, 1, "reading opened the window");
+    assert_eq!((with, without), (15, 15), "as many data segments are acknowledged at once");
+}
+
 /// Shows: rfc9293-SHLD-18
 #[test]
 fn quickack_option_rules() {

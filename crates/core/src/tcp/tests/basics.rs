@@ -48,16 +48,23 @@ fn closes_passively() {
 /// Shows: rfc9293-MUST-22, rfc6298-s2-a
 #[test]
 fn retransmits_its_syn_with_back_off_until_it_gives_up() {
-    let mut h = Host::connecting(plain(), Options::default(), 1);
-    let start = h.now;
-    let mut at = Vec::new();
-    while let Some(syn) = h.wait(Duration::from_secs(200)) {
-        assert_eq!(syn.hdr.flags, Flags::SYN);
-        at.push(h.now.since(start).as_secs());
+    // Linux sends four more before, an initial RTO apart.
+    let cases: [(u8, &[u64]); 2] =
+        [(0, &[0, 1, 3, 7, 15, 31, 63]), (4, &[0, 1, 2, 3, 4, 5, 7, 11, 19, 35, 67])];
+    for (linear, times) in cases {
+        let mut config = plain();
+        config.syn_linear_timeouts = linear;
+        let mut h = Host::connecting(config, Options::default(), 1);
+        let start = h.now;
+        let mut at = Vec::new();
+        while let Some(syn) = h.wait(Duration::from_secs(200)) {
+            assert_eq!(syn.hdr.flags, Flags::SYN);
+            at.push(h.now.since(start).as_secs());
+        }
+        assert_eq!(at, times);
+        assert_eq!(h.conn.error(), Some(Errno::ETIMEDOUT));
+        assert_eq!(h.done, Some(Done::Closed));
     }
-    assert_eq!(at, [0, 1, 3, 7, 15, 31, 63]);
-    assert_eq!(h.conn.error(), Some(Errno::ETIMEDOUT));
-    assert_eq!(h.done, Some(Done::Closed));
 }
 
 /// Shows: rfc9293-MUST-36, rfc9293-SHLD-29, rfc9293-SHLD-30

@@ -205,11 +205,25 @@ fn fin_goes_with_the_last_segment_in_spite_of_nagle() {
 /// Shows: rfc2525-s2.15-a
 #[test]
 fn fin_does_not_wait_for_acknowledgments() {
-    let mut h = Host::established(plain(), Options::default());
+    let mut config = plain();
+    config.profile = crate::Profile::FreeBsd;
+    let mut h = Host::established(config, Options::default());
     h.send_segments(10);
     h.shutdown();
     let fin = h.one();
     assert_eq!((fin.hdr.flags, fin.hdr.seq.0), (FIN_ACK, 1_001 + 14_600), "the congestion window is full");
+}
+
+/// As Linux since 6.14: a FIN takes a place in the congestion window.
+#[test]
+fn fin_waits_for_cwnd_under_linux() {
+    let mut h = Host::established(plain(), Options::default());
+    h.send_segments(10);
+    h.shutdown();
+    h.quiet();
+    h.send(Seg::new(ACK, 5_001, 1_001 + 1_460));
+    let fin = h.one();
+    assert_eq!((fin.hdr.flags, fin.hdr.seq.0), (FIN_ACK, 1_001 + 14_600));
 }
 
 /// Shows: rfc9293-SHLD-3
@@ -341,7 +355,15 @@ fn shutting_down_twice_sends_one_fin() {
 /// Shows: posix-shutdown-b
 #[test]
 fn shutting_down_reading_sends_nothing_and_does_not_stall_the_peer() {
-    let mut h = Host::established(plain(), Options::default());
+    for profile in [crate::Profile::Linux, crate::Profile::FreeBsd] {
+        shut_reading_does_not_stall(profile);
+    }
+}
+
+fn shut_reading_does_not_stall(profile: crate::Profile) {
+    let mut config = plain();
+    config.profile = profile;
+    let mut h = Host::established(config, Options::default());
     h.call(|c, cx| c.shutdown_read(cx));
     h.quiet();
     for i in 0..200 {
@@ -351,7 +373,9 @@ fn shutting_down_reading_sends_nothing_and_does_not_stall_the_peer() {
         assert!(out.hdr.window > 10_000, "the window stays open");
     }
     assert_eq!(h.conn.rcv.last_ack_sent.0, 205_001);
-    assert_eq!(h.conn.readable(), 0);
+    if profile != crate::Profile::Linux {
+        assert_eq!(h.conn.readable(), 0);
+    }
 }
 
 /// Shows: rfc9293-s3.6-c, rfc2525-s2.15-a

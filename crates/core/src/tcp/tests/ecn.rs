@@ -1,7 +1,8 @@
 //! Explicit congestion notification (RFC 3168).
 
+use super::kit::*;
 use super::*;
-use crate::config::Ecn;
+use crate::config::{CongestionKind, Ecn};
 
 const CE: u8 = 3;
 
@@ -17,7 +18,11 @@ fn agreed() -> Host {
 }
 
 fn answered(flags: Flags) -> Host {
-    let mut h = Host::connecting(asking(), Options::default(), 1_000);
+    answered_under(asking(), flags)
+}
+
+fn answered_under(config: Config, flags: Flags) -> Host {
+    let mut h = Host::connecting(config, Options::default(), 1_000);
     let syn = h.recv().expect("SYN");
     assert_eq!(syn.hdr.flags, Flags::SYN | Flags::ECE | Flags::CWR);
     assert_eq!(syn.tos & 3, 0);
@@ -89,6 +94,77 @@ fn an_echo_reduces_once_a_window_and_is_answered_once() {
     assert!(sent.first().expect("data").hdr.flags.contains(Flags::CWR));
 }
 
+/// Every reduction is told by CWR, also one that follows the last at the same ACK: else the receiver would echo for ever,
+/// and the window fall to nothing (seen at a queue that marks early).
+///
+/// Shows: rfc3168-s6.1.2-b
+#[test]
+fn each_reduction_is_answered() {
+    let mut h = agreed();
+    h.write(&[1; 60 * 1_460]);
+    let mut sent = h.recv_all();
+    let (mut answers, mut una) = (0, 1_001);
+    for _ in 0..40 {
+        h.advance(ms(1));
+        una += 1_460;
+        h.send(Seg::new(Flags::ACK | Flags::ECE, 5_001, una));
+        let new = h.recv_all();
+        answers += new.iter().filter(|o| o.hdr.flags.contains(Flags::CWR)).count();
+        sent.extend(new);
+    }
+    // 10 segments, then 5, 3 and 2 for each window that follows.
+    assert!(answers >= 5, "{answers} answers to echoes over {} segments", sent.len());
+}
+
+/// All that is in flight is acknowledged 10 ms later, with `flags`.
+fn acknowledge_all(h: &mut Host, flags: Flags) {
+    h.advance(ms(10));
+    let nxt = h.conn.snd.nxt.0;
+    h.send(Seg::new(Flags::ACK | flags, 5_001, nxt));
+}
+
+/// Persistent echoes take cwnd down to one segment, and from there the retransmission timer sets the pace.
+///
+/// Shows: rfc9438-s4.6-b, rfc3168-s6.1.2-c
+#[test]
+fn echoes_at_one_segment_wait_for_the_timer() {
+    let mut h = answered_under(Config { ecn: Ecn::Request, ..rfc() }, Flags::ECE);
+    h.write(&[1; 60 * 1_460]);
+    let mut flights = Vec::new();
+    while flights.len() < 12 && flights.last() != Some(&1) {
+        flights.push(h.recv_all().len());
+        acknowledge_all(&mut h, Flags::ECE);
+    }
+    assert!(flights.is_sorted_by(|a, b| a >= b) && flights.last() == Some(&1), "{flights:?}");
+    assert_eq!(h.conn.info(h.now, &h.config).snd_cwnd, 1);
+    for _ in 0..3 {
+        // The smallest RTO of this profile is 200 ms; the round trip takes 10.
+        assert!(h.wait(ms(199)).is_none(), "before the timer");
+        let next = h.wait(ms(1)).expect("a segment");
+        assert_eq!((next.why, next.data.len()), (Why::Data, 1_460));
+        assert!(h.recv().is_none(), "one segment");
+        acknowledge_all(&mut h, Flags::ECE);
+    }
+    // The marks have ended: what the last one held still waits, then ACKs let data go again.
+    assert!(h.wait(ms(200)).is_some());
+    acknowledge_all(&mut h, Flags::empty());
+    assert!(!h.recv_all().is_empty());
+    assert!(h.conn.info(h.now, &h.config).snd_cwnd >= 2);
+}
+
+/// Under the `linux` profile two segments are the least, and nothing waits.
+#[test]
+fn echoes_leave_two_segments_as_on_linux() {
+    let mut h = agreed();
+    h.write(&[1; 60 * 1_460]);
+    let mut flights = Vec::new();
+    for _ in 0..8 {
+        flights.push(h.recv_all().len());
+        acknowledge_all(&mut h, Flags::ECE);
+    }
+    assert_eq!(flights.last(), Some(&2), "{flights:?}");
+}
+
 /// Shows: rfc3168-s6.1.5-a, rfc3168-s6.1.6-a
 #[test]
 fn retransmissions_and_probes_are_not_marked_and_stray_marks_are_ignored() {
@@ -105,4 +181,38 @@ fn retransmissions_and_probes_are_not_marked_and_stray_marks_are_ignored() {
     h.write(&[2; 100]);
     let probe = h.wait(Duration::from_secs(5)).expect("probe");
     assert_eq!((probe.why, probe.tos & 3, probe.hdr.flags), (Why::WindowProbe, 0, Flags::ACK));
+}
+
+// ---- DCTCP ----
+
+fn dctcp() -> Config {
+    Config { congestion: CongestionKind::Dctcp, ..plain() }
+}
+
+/// An algorithm that lives on marks asks for ECN though the setting does not.
+#[test]
+fn dctcp_asks_for_ecn_by_itself() {
+    let h = answered_under(dctcp(), Flags::ECE);
+    assert_eq!(h.info().options & 8, 8, "agreed");
+}
+
+/// ECE follows the marks segment by segment, CWR does not end it, and when the mark changes what came before is
+/// acknowledged at once as it came.
+///
+/// Shows: rfc8257-s3.2-a
+#[test]
+fn dctcp_echoes_each_change_of_the_mark() {
+    let mut h = answered_under(dctcp(), Flags::ECE);
+    h.set(|o| o.quickack = Some(false));
+    let mut seq = 5_001;
+    let mut arrive = |h: &mut Host, tos: u8, flags: Flags| -> alloc::vec::Vec<(bool, u32)> {
+        h.send(marked(seq, flags, tos));
+        seq += 100;
+        h.recv_all().iter().map(|o| (o.hdr.flags.contains(Flags::ECE), o.hdr.ack.0)).collect()
+    };
+    assert_eq!(arrive(&mut h, 2, Flags::empty()), [], "delayed");
+    assert_eq!(arrive(&mut h, CE, Flags::empty()), [(false, 5_101), (true, 5_201)]);
+    assert_eq!(arrive(&mut h, CE, Flags::CWR), [], "still marked: delayed again");
+    assert_eq!(arrive(&mut h, 2, Flags::empty()), [(true, 5_301), (false, 5_401)]);
+    assert_eq!(arrive(&mut h, 2, Flags::empty()), []);
 }

@@ -3,6 +3,35 @@
 use super::kit::*;
 use super::*;
 
+/// SYN-ACKs that acknowledge all, a part and none of the text on the SYN: the connection is open, and what is left goes
+/// first.
+///
+/// Shows: rfc9293-s3.10.7.3-b
+#[test]
+fn what_the_syn_ack_leaves_of_the_text_on_the_syn_is_sent_again() {
+    for taken in [100, 99, 40, 1, 0] {
+        let mut h = Host::connecting(plain(), Options::default(), 1_000);
+        h.conn.plan_fast_open(FastOpenPlan { option: None, mss: 0 }, false);
+        h.write(&pattern(100));
+        assert_eq!(brief(&h.one()), (SYN, 1_000, 0, 100));
+        h.send(Seg::new(SYN_ACK, 5_000, 1_001 + taken));
+        assert_eq!(h.info().state, State::Established);
+        let again = h.recv().expect("an ACK or the rest");
+        assert_eq!((again.hdr.seq.0, again.hdr.ack.0), (1_001 + taken, 5_001));
+        assert_eq!(bytes_of(&again), pattern(100)[taken as usize..]);
+        assert!(h.recv().is_none());
+        h.send(Seg::new(ACK, 5_001, 1_101));
+        assert!(h.wait(secs(5)).is_none(), "all is acknowledged");
+    }
+    // More than was sent is no acknowledgment (3.10.7.3, first).
+    let mut h = Host::connecting(plain(), Options::default(), 1_000);
+    h.conn.plan_fast_open(FastOpenPlan { option: None, mss: 0 }, false);
+    h.write(&pattern(100));
+    h.recv();
+    h.send(Seg::new(SYN_ACK, 5_000, 1_102));
+    assert_eq!((brief(&h.one()), h.info().state), ((RST, 1_102, 0, 0), State::SynSent));
+}
+
 /// Shows: rfc9293-s3.5-a
 #[test]
 fn three_way_handshake_of_the_active_side() {
@@ -103,7 +132,7 @@ fn syn_count_shortens_the_attempt() {
 #[test]
 fn user_timeout_ends_the_attempt_to_the_millisecond() {
     let mut h = Host::connecting(plain(), socket(|o| o.user_timeout = Some(ms(2_500))), 1);
-    assert_eq!(h.times(ms(2_499)), [0, 1_000]);
+    assert_eq!(h.times(ms(2_499)), [0, 1_000, 2_000]);
     assert_eq!(h.conn.state(), State::SynSent);
     h.advance(ms(1));
     assert_eq!((h.conn.state(), h.conn.error()), (State::Closed, Some(Errno::ETIMEDOUT)));
@@ -160,7 +189,7 @@ fn wrong_final_ack_draws_a_reset() {
 /// Shows: rfc9293-s3.10.7.2-b
 #[test]
 fn text_with_the_syn_ack_is_handed_out_once_established() {
-    let mut h = Host::in_state(plain(), State::SynSent);
+    let mut h = Host::in_state(rfc(), State::SynSent);
     h.send(Seg::new(SYN_ACK, 5_000, 1_001).data(b"early"));
     assert_eq!(h.conn.state(), State::Established);
     assert_eq!(brief(&h.one()), (ACK, 1_001, 5_006, 0));
@@ -183,10 +212,21 @@ fn text_with_a_crossing_syn_is_not_handed_out_before_the_handshake_completes() {
     assert_eq!(h.read(10), b"early");
 }
 
+/// Linux takes neither text nor a FIN from a SYN-ACK without Fast Open: the peer sends them again.
+#[test]
+fn text_with_the_syn_ack_is_left_under_linux() {
+    let mut h = Host::in_state(plain(), State::SynSent);
+    h.send(Seg::new(SYN_ACK.union(FIN), 5_000, 1_001).data(b"early"));
+    assert_eq!(h.conn.state(), State::Established);
+    assert_eq!(brief(&h.one()), (ACK, 1_001, 5_001, 0));
+    h.send(Seg::new(ACK.union(FIN), 5_001, 1_001).data(b"early"));
+    assert_eq!((h.conn.state(), h.read(10)), (State::CloseWait, b"early".to_vec()));
+}
+
 /// Shows: rfc9293-s3.5-a, rfc9293-s3.6-a
 #[test]
 fn fin_with_the_syn_ack_ends_in_close_wait() {
-    let mut h = Host::in_state(plain(), State::SynSent);
+    let mut h = Host::in_state(rfc(), State::SynSent);
     h.send(Seg::new(SYN_ACK.union(FIN), 5_000, 1_001).data(b"bye"));
     assert_eq!(h.conn.state(), State::CloseWait);
     assert_eq!(brief(&h.one()), (ACK, 1_001, 5_005, 0));

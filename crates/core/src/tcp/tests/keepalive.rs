@@ -135,7 +135,7 @@ fn user_timeout_bounds_the_probing() {
     assert!(lasted >= secs(45) && lasted <= secs(60), "{lasted:?}");
 }
 
-/// Shows: rfc9293-MUST-24
+/// Shows: rfc9293-MAY-5
 #[test]
 fn half_closed_connections_are_kept_alive_too() {
     for state in [State::FinWait2, State::CloseWait] {

@@ -275,6 +275,39 @@ fn a_black_hole_is_noticed() {
     assert_eq!((p.h.done, p.nxt), (Some(Done::Closed), 1_001));
 }
 
+/// Where full segments did get through, losses do not make them smaller at once, as they would for good on a link that
+/// loses many; a path that swallows them from now on is noticed still.
+/// Shows: rfc2923-s2.1-a, rfc4821-s7.7-a
+#[test]
+fn full_segments_that_got_through_speak_against_a_black_hole() {
+    let mut config = always();
+    config.mtu_probing = MtuProbing::BlackHole;
+    let mut p = Path4821::new(config, 1_500);
+    p.bulk(5);
+    for _ in 0..3 {
+        p.h.write(&[5; 60_000]);
+        p.round(|_| true);
+        for _ in 0..4 {
+            p.h.wait(secs(200)).expect("again");
+        }
+        assert!(p.h.info().retransmits >= 3);
+        assert_eq!(p.h.info().snd_mss, 1_460);
+        p.h.advance(secs(200));
+        p.bulk(5);
+        assert_eq!((p.h.info().retransmits, p.h.info().snd_mss), (0, 1_460));
+    }
+    p.carries = 1_300;
+    let before = p.nxt;
+    for _ in 0..60 {
+        p.h.write(&[5; 60_000]);
+        if !p.round(|_| false) {
+            p.h.advance(secs(200));
+        }
+    }
+    assert!(p.nxt - before > 20_000 && p.h.done.is_none(), "{} bytes more", p.nxt - before);
+    assert!((512..=1_260).contains(&p.h.info().snd_mss), "{}", p.h.info().snd_mss);
+}
+
 /// Never below what every link of the family carries; short segments that vanish are no sign of a black hole.
 /// Shows: rfc4821-s7.7-a
 #[test]

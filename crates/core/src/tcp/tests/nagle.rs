@@ -8,7 +8,7 @@ fn lens(h: &mut Host) -> Vec<usize> {
     h.recv_all().iter().map(|o| o.data.len()).collect()
 }
 
-/// Shows: rfc9293-SHLD-7, rfc9293-MUST-17
+/// Shows: rfc9293-SHLD-7
 #[test]
 fn second_small_write_waits_for_the_acknowledgment() {
     for config in [plain(), rfc()] {
@@ -127,7 +127,7 @@ fn more_to_come_holds_a_short_segment_and_its_push() {
     assert_eq!(brief(&h.one()), (PSH_ACK, 2_461, 5_001, 50));
 }
 
-/// Shows: rfc9293-MUST-61, rfc9293-MAY-15
+/// Shows: rfc9293-MUST-61
 #[test]
 fn push_stands_on_the_segment_that_empties_the_queue() {
     let mut h = Host::established(rfc(), Options::default());
@@ -149,7 +149,7 @@ fn received_push_changes_nothing_of_the_stream() {
     assert_eq!(read(Flags::PSH), read(Flags::empty()));
 }
 
-/// Shows: rfc9293-SHLD-7, rfc9293-MUST-17
+/// Shows: rfc2525-s2.15-a
 #[test]
 fn end_of_the_stream_is_not_held() {
     let mut h = Host::established(rfc(), Options::default());

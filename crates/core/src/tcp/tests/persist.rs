@@ -165,7 +165,7 @@ fn user_timeout_ends_a_persisting_connection_although_probes_are_answered() {
     assert_eq!(h.now.since(start), secs(30));
 }
 
-/// Shows: rfc9293-SHLD-30
+/// Shows: rfc9293-SHLD-29
 #[test]
 fn probing_starts_anew_after_progress() {
     let mut h = stuck(plain(), Options::default());

@@ -63,6 +63,13 @@ fn estimate_never_rises_and_has_a_floor() {
         let _ = h.icmp(too_big(mtu), 1_001);
         assert_eq!(h.conn.pmtu(), want, "{mtu}");
     }
+    // Nor from a lowered one back up.
+    let mut h = Host::established(plain(), Options::default());
+    h.send_segments(1);
+    for (mtu, want) in [(1_000, 1_000), (1_400, 1_000), (1_001, 1_000), (9_000, 1_000), (999, 999)] {
+        let _ = h.icmp(too_big(mtu), 1_001);
+        assert_eq!(h.conn.pmtu(), want, "{mtu}");
+    }
 }
 
 /// Shows: rfc1191-s5-a
@@ -189,7 +196,7 @@ fn without_discovery_reports_are_ignored_and_packets_may_be_fragmented() {
     assert!(!h.one().dont_fragment);
 }
 
-/// Shows: rfc1191-s3-a, rfc1191-s6.4-a
+/// Shows: rfc1191-s3-a
 #[test]
 fn report_in_the_handshake_makes_the_first_data_smaller() {
     let mut h = Host::in_state(plain(), State::SynSent);

@@ -6,8 +6,12 @@ use crate::config::CongestionKind;
 
 /// The `rfc` profile with NewReno and the timer without probes, `n` segments in flight, `more` waiting.
 fn sender(n: u8, more: usize) -> Host {
+    sender_under(rfc(), n, more)
+}
+
+fn sender_under(config: Config, n: u8, more: usize) -> Host {
     let config =
-        Config { initial_cwnd: n, congestion: CongestionKind::Reno, tlp: false, frto: false, ..rfc() };
+        Config { initial_cwnd: n, congestion: CongestionKind::Reno, tlp: false, frto: false, ..config };
     let mut h = Host::established(config, socket(|o| o.sndbuf = Some(1 << 20)));
     h.write(&pattern((usize::from(n) + more) * 1_460));
     assert_eq!(h.recv_all().len(), usize::from(n));
@@ -255,18 +259,34 @@ fn forged_duplicates_release_a_bounded_amount() {
     }
 }
 
+/// After a timeout an ACK adds one segment to cwnd, however much it covers; on Linux as much as it covers.
+///
+/// Shows: rfc3465-s2.3-a, rfc5681-s3.1-e
+#[test]
+fn ack_of_many_segments_after_a_timeout_adds_one() {
+    for (config, segments) in [(rfc(), 2), (plain(), 11)] {
+        let mut h = sender_under(config, 40, 100);
+        assert_eq!(h.wait(secs(5)).expect("timeout").hdr.seq.0, 1_001);
+        assert_eq!(h.cwnd().0, MSS);
+        h.ack(nth(10));
+        assert_eq!(h.cwnd().0, segments * MSS);
+    }
+}
+
 /// Shows: optimistic-ack
 #[test]
 fn ack_of_data_not_sent_gives_no_credit() {
-    let mut h = sender(10, 100);
-    let (cwnd, nxt) = (h.cwnd(), h.conn.snd.nxt.0);
-    for ahead in [1, 1_460, 100_000, 0x4000_0000] {
-        h.ack(nxt + ahead);
-        assert!(h.recv_all().iter().all(|o| o.data.is_empty()));
+    for config in [plain(), rfc()] {
+        let mut h = sender_under(config, 10, 100);
+        let (cwnd, nxt) = (h.cwnd(), h.conn.snd.nxt.0);
+        for ahead in [1, 1_460, 100_000, 0x4000_0000] {
+            h.ack(nxt + ahead);
+            assert!(h.recv_all().iter().all(|o| o.data.is_empty()));
+        }
+        assert_eq!((h.cwnd(), h.conn.snd.una.0), (cwnd, 1_001));
+        h.ack(nxt);
+        assert!(h.recv_all().len() <= 20, "within SND.NXT it is an ACK like any other");
     }
-    assert_eq!((h.cwnd(), h.conn.snd.una.0), (cwnd, 1_001));
-    h.ack(nxt);
-    assert!(h.recv_all().len() <= 20, "within SND.NXT it is an ACK like any other");
 }
 
 /// Shows: rfc5682-s2.1-a, rfc5682-s2.1-c

@@ -3,9 +3,14 @@
 use super::kit::*;
 use super::*;
 
-/// ESTABLISHED with a receive window of exactly `window` bytes at RCV.NXT = 6000.
+/// ESTABLISHED with a receive window of exactly `window` bytes at RCV.NXT = 6000. The `rfc` profile: Linux takes text across
+/// the right edge whole or not at all.
 fn with_window(window: u32) -> Host {
-    let mut h = Host::connecting(plain(), socket(|o| o.rcvbuf = Some(1_460)), 1_000);
+    with_window_in(rfc(), window)
+}
+
+fn with_window_in(config: Config, window: u32) -> Host {
+    let mut h = Host::connecting(config, socket(|o| o.rcvbuf = Some(1_460)), 1_000);
     h.recv_all();
     let irs = 6_000 - 1 - (MSS - window);
     h.send(Seg::new(SYN_ACK, irs, 1_001).opt(|o| o.mss = Some(1_460)));
@@ -96,7 +101,8 @@ fn segment_is_cut_at_the_right_edge() {
         let mut h = with_window(500);
         h.send(Seg::new(ACK, 6_000, 1_001).len(len));
         assert_eq!(h.conn.readable(), 960 + kept);
-        let ack = h.recv_all().pop().expect("ACK");
+        // At once, or when its delay is over.
+        let (_, ack) = h.timeline(ms(500)).pop().expect("ACK");
         assert_eq!(ack.hdr.ack.0, 6_000 + kept as u32);
     }
 }
@@ -113,6 +119,31 @@ fn fin_beyond_the_right_edge_is_cut_with_the_text() {
     h.recv_all();
     h.send(Seg::new(FIN_ACK, 6_500, 1_001).data(b"z"));
     assert_eq!(h.conn.state(), State::CloseWait);
+}
+
+/// Linux 6.17's `tcp_sequence`: text across the right edge is dropped while anything is unread, taken whole otherwise;
+/// never in part, so that a sender that goes beyond the window learns of it.
+#[test]
+fn linux_takes_all_or_nothing_across_the_right_edge() {
+    for (len, taken) in [(500, 500), (501, 0), (1_460, 0)] {
+        let mut h = with_window_in(plain(), 500);
+        h.send(Seg::new(ACK, 6_000, 1_001).len(len));
+        assert_eq!(h.conn.readable(), 960 + taken, "{len}");
+        assert_eq!(h.stats.tcp_beyond_window, u64::from(taken == 0));
+        assert_eq!(h.recv_all().pop().expect("ACK").hdr.ack.0, 6_000 + taken as u32);
+    }
+    let mut h = with_window_in(plain(), 500);
+    assert_eq!(h.read(2_000).len(), 960);
+    h.recv_all();
+    let window = h.conn.rcv.wnd() as usize;
+    h.send(Seg::new(ACK, 6_000, 1_001).len(window + 700));
+    assert_eq!(h.conn.readable(), window + 700, "nothing was unread");
+    let ack = h.recv_all().pop().expect("ACK");
+    assert_eq!((ack.hdr.ack.0, ack.hdr.window), (6_000 + window as u32 + 700, 0));
+    // The window opens again where the text has ended, in whole segments of the peer's.
+    h.read(5_000);
+    let mss = h.conn.rcv.mss;
+    assert_eq!(h.recv_all().pop().expect("window update").hdr.window, 1_460 / mss * mss);
 }
 
 /// Shows: rfc9293-s3.10.7.4-e

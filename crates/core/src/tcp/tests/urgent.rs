@@ -83,7 +83,7 @@ fn reading_stops_at_the_mark_in_line() {
     assert!(!h.conn.at_mark() && !h.conn.urgent_pending());
 }
 
-/// Shows: rfc9293-MUST-33, rfc6093-s3-a, posix-recv-e
+/// Shows: rfc9293-MUST-30, rfc6093-s3-a, posix-recv-e
 #[test]
 fn last_urgent_byte_is_taken_out_of_line() {
     let mut h = Host::established(plain(), Options::default());
@@ -117,7 +117,7 @@ fn second_urgent_byte_makes_the_first_ordinary() {
     assert_eq!(pieces(&mut h), [b"aUbc".to_vec(), b"d".to_vec()]);
 }
 
-/// Shows: rfc9293-MUST-30, rfc9293-MUST-33
+/// Shows: rfc9293-MUST-30
 #[test]
 fn announced_byte_that_is_not_here_yet_is_waited_for() {
     let mut h = Host::established(plain(), Options::default());
@@ -183,12 +183,17 @@ fn pointer_before_consumed_data_is_ignored() {
         h.send(Seg::new(ACK, 5_001, 1_001).data(b"0123456789X").urg(pointer));
         assert_eq!(h.conn.urgent_pending(), pending, "{pointer}");
     }
+    // A pointer of zero names the octet before the segment, also where that is still to be read.
+    let mut h = Host::established(plain(), Options::default());
+    h.send(Seg::new(ACK, 5_001, 1_001).data(b"0123456789"));
+    h.send(Seg::new(ACK, 5_011, 1_001).data(b"abc").urg(0));
+    assert_eq!((h.conn.urgent_pending(), h.read(20).len()), (false, 13));
 }
 
 /// Shows: urgent11-2019-12261
 #[test]
 fn urgent_data_in_the_handshake_is_consistent() {
-    let mut h = Host::in_state(plain(), State::SynSent);
+    let mut h = Host::in_state(rfc(), State::SynSent);
     h.send(Seg::new(SYN_ACK, 5_000, 1_001).data(b"abU").urg(4));
     assert_eq!(h.conn.state(), State::Established);
     if h.conn.urgent_pending() {

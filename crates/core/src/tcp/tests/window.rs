@@ -192,9 +192,9 @@ fn announced_edge_never_moves_left() {
 fn all_that_was_ever_announced_is_accepted() {
     let config = with(|c| {
         c.window_scaling = true;
-        c.rmem[2] = 8 << 20;
+        c.rmem = [4_096, 100_002, 8 << 20];
     });
-    let mut h = Host::established_with(config, socket(|o| o.rcvbuf = Some(50_001)), |o| {
+    let mut h = Host::established_with(config, Options::default(), |o| {
         o.window_scale = Some(0);
     });
     assert_eq!(h.conn.rcv.wscale, 8);
@@ -297,9 +297,9 @@ fn window_of_a_small_buffer_is_not_scaled_away() {
     for buffer in [600, 1_023, 1_024, 1_500, 5_000] {
         let config = with(|c| {
             c.window_scaling = true;
-            c.rmem[2] = 32 << 20; // a scale of 10: units of 1,024 bytes
+            c.rmem = [buffer, 2 * buffer, 32 << 20]; // a scale of 10: units of 1,024 bytes
         });
-        let mut h = Host::established_with(config, socket(|o| o.rcvbuf = Some(buffer)), |o| {
+        let mut h = Host::established_with(config, Options::default(), |o| {
             o.window_scale = Some(0);
         });
         let (mut seq, mut window) = (5_001, 500);

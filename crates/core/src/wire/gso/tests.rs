@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::tcp::SeqNum;
+use crate::wire::checksum;
 use crate::wire::ip::{IpTemplate, SourceRoute};
 use crate::wire::tcp::{Header, Timestamps, build};
 use crate::wire::{Upper, parse};

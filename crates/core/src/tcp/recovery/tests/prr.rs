@@ -28,6 +28,23 @@ fn one_loss_of_twenty_sends_seven_for_ten() {
     assert_eq!((s.flight.state(), s.cwnd()), (CaState::Open, 14));
 }
 
+/// The share of what the first ACK of recovery reports is less than a segment; one goes all the same.
+///
+/// Shows: rfc9937-s6.2-c
+#[test]
+fn first_ack_of_recovery_sends_one_segment() {
+    let mut s = Sender::reno(20);
+    s.send(20);
+    s.wait(100);
+    let _ = s.ack(0, &[(1, 2)]);
+    let _ = s.ack(0, &[(1, 3)]);
+    assert_eq!((s.flight.state(), s.resend().len()), (CaState::Disorder, 0));
+    let _ = s.ack(0, &[(1, 4)]);
+    assert_eq!((s.flight.state(), s.ssthresh()), (CaState::Recovery, 10));
+    assert!(s.flight.prr.recover_fs > 10 * MSS, "ceil(1 * 10 / RecoverFS) is no whole segment");
+    assert_eq!(s.resend().len(), 1);
+}
+
 /// Shows: rfc9937-s6.1-a
 #[test]
 fn recover_fs_is_the_flight_before_the_event() {
@@ -42,7 +59,7 @@ fn recover_fs_is_the_flight_before_the_event() {
     assert_eq!(s.flight.prr.recover_fs, (19 - 4 + 3) * MSS);
 }
 
-/// Shows: rfc9937-s6.2-b, rfc9937-s6.2-c
+/// Shows: rfc9937-s6.2-b
 #[test]
 fn burst_loss_retransmits_at_once_and_conserves() {
     let mut s = Sender::reno(20);

@@ -121,7 +121,7 @@ fn without_sack_there_is_neither_rack_nor_probe() {
 }
 
 /// What was sent while a probe was outstanding is probed a whole probe timeout after that is over, not at once.
-/// Shows: rfc8985-s7.2-a, rfc8985-s7.3-a
+/// Shows: rfc8985-s7.3-a
 #[test]
 fn the_end_of_a_probe_starts_the_next_timeout() {
     let mut s = Sender::reno(10);

@@ -217,6 +217,7 @@ fn fragmentation_of_the_scoreboard_is_bounded() {
             duplicate: true,
             segs: 1,
             ece: false,
+            marked: 0,
             new_data_ready: false,
         };
         let _ = s.flight.on_ack(s.now, &event, &mut s.rtt, &mut s.cc, &mut s.p, &s.cfg);

@@ -55,6 +55,38 @@ fn rto_counts_from_the_last_progress_and_doubles() {
     assert!(s.rtt.rto(&s.cfg.rto) <= rto);
 }
 
+/// A SACK that answers the retransmission, because the first was lost, does not tell a round trip: taken for one, each lost
+/// SACK would make the RTO longer, up to its bound.
+///
+/// Shows: rfc6298-s3-a
+#[test]
+fn what_waited_for_a_timeout_is_no_sample() {
+    for echo in [None, Some(100)] {
+        let mut s = Sender::reno(20);
+        s.echo = echo;
+        s.send(5);
+        s.wait(20_000);
+        let _ = s.rto();
+        assert_eq!(s.resend_numbers(), [0]);
+        let (rto, srtt) = (s.rtt.rto(&s.cfg.rto), s.rtt.srtt());
+        // The retransmission is lost as well; a second copy of something else tells what has arrived.
+        s.wait(100);
+        let out = s.ack(0, &[(2, 4)]);
+        assert_eq!((out.rtt_sample, s.rtt.srtt()), (None, srtt));
+        assert_eq!(s.rtt.rto(&s.cfg.rto), rto);
+        let _ = s.resend();
+        s.wait(100);
+        let out = s.ack(1, &[(2, 4)]);
+        assert_eq!(out.rtt_sample.map(|t| t.as_millis() as u64), echo);
+        // Without timestamps what was sent once is a sample still: the delay may be the path's.
+        s.wait(100);
+        s.send(1);
+        s.wait(100);
+        let out = s.ack(1, &[(2, 4), (5, 6)]);
+        assert_eq!(out.rtt_sample, Some(Duration::from_millis(100)));
+    }
+}
+
 /// Shows: rfc8985-s6.3-a
 #[test]
 fn what_was_sent_just_now_is_not_lost_by_a_timeout() {

@@ -84,6 +84,30 @@ fn old_timestamp_restores_the_window() {
     assert!(s.cwnd() <= 11, "ssthresh, and grown by this ACK");
 }
 
+/// What is sent again before the late original comes is reordering all the same: the next one that is late is waited for.
+///
+/// Shows: rfc8985-s6.2-b
+#[test]
+fn original_behind_its_retransmission_is_reordering() {
+    let mut s = Sender::new(CongestionKind::Cubic, 20);
+    s.send(20);
+    s.wait(100);
+    let _ = s.ack(0, &[(1, 4)]);
+    assert_eq!(s.resend_numbers(), [0]);
+    assert_eq!(s.p.reord_seen, 0);
+    s.wait(5);
+    s.echo = Some(105); // of the original
+    let out = s.ack(4, &[]);
+    assert_eq!((out.undone, s.p.reord_seen), (Some(UndoKind::Timestamp), 1));
+    s.echo = None;
+    s.wait(1);
+    let _ = s.ack(5, &[(6, 10)]);
+    assert_eq!(s.resend_numbers(), [], "5 may be late as well");
+    s.wait(20);
+    let _ = s.ack(10, &[]);
+    assert_eq!((s.flight.state(), s.flight.lost()), (CaState::Open, 0));
+}
+
 /// A timeout that a timestamp proves spurious: nothing more is sent again, and the window is back.
 #[test]
 fn old_timestamp_after_a_timeout_restores_the_window() {
