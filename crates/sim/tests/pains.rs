@@ -45,6 +45,22 @@ fn no_flow_stays_stuck_whatever_the_link_does() {
     }
 }
 
+/// Kuzmanovic and Knightly 2003: bursts that fill the link for a tenth of each second, timed to the retransmission
+/// timer, hold a TCP without recovery of its own near nothing. Nine tenths of the link are there to be had.
+///
+/// Shows: shrew
+#[test]
+fn periodic_outages_do_not_hold_a_flow_down() {
+    for kind in KINDS {
+        for (outage, least) in [("1s+100ms/1s", 4.0), ("200ms+100ms/1s", 4.0), ("1s+50ms/250ms", 1.0)] {
+            let link = format!("delay=10ms,rate=10mbit,queue=50kb,up:outage={outage}");
+            let result = endless(&link, kind, 30_000, 1);
+            let rate = mbit(&result, 30_000);
+            assert!(rate > least, "{kind:?} {outage}: {rate} Mbit/s of 10");
+        }
+    }
+}
+
 /// gvisor #11198: once all is acknowledged nothing is counted as in flight, lost or retransmitted.
 #[test]
 fn nothing_is_in_flight_once_all_is_acknowledged() {
@@ -126,6 +142,8 @@ fn loss_of_one_percent_does_not_collapse_a_flow() {
 }
 
 /// SO_MAX_PACING_RATE is kept from 10 us to 1 s of round trip, whatever the algorithm.
+///
+/// Shows: linux-max-pacing-rate
 #[test]
 fn paced_flow_keeps_its_rate() {
     for (delay, millis) in [("5us", 1_000), ("10ms", 4_000), ("490ms", 20_000)] {

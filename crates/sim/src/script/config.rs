@@ -36,7 +36,7 @@ pub struct Config {
     pub connect_port: u16,
     /// `--mtu` of the interface; 0 leaves it alone.
     pub mtu: u32,
-    /// `--mss`: what the stack is told to announce; 0 for what the MTU allows.
+    /// `--mss`: text that is longer arrives as a super-segment of segments of so many bytes; 0 for as it is written.
     pub mss: u16,
     /// `--tolerance_usecs`.
     pub tolerance: Duration,

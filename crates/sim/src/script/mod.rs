@@ -12,6 +12,7 @@ mod eval;
 mod header;
 pub mod icmp;
 mod lexer;
+mod names;
 mod parser;
 mod print;
 pub mod python;
@@ -20,10 +21,11 @@ pub mod shell;
 #[cfg(test)]
 mod tests;
 
-pub use ast::Script;
+pub use ast::{OptionLine, Script};
 pub use config::{Config, IpVersion};
 pub use error::{Result, ScriptError, Source, Span};
 pub use eval::{EvalError, address, bytes, number};
 pub use header::Header;
+pub use names::suite_names;
 pub use parser::parse;
 pub use print::FlagLetters;

@@ -6,8 +6,10 @@
 
 use std::time::Duration;
 
+mod counters;
 mod words;
 
+pub use counters::{Counters, Filter, Nstat};
 use words::{Simple, simple_commands};
 
 /// What a shell command does, in terms of the stack under test.
@@ -48,8 +50,8 @@ pub enum Setting {
     },
     /// Removes a file.
     RemoveFile(String),
-    /// Sets the counters of `nstat` back to zero.
-    ResetCounters,
+    /// Asks for counters, and fails if what is asked of them does not hold.
+    Nstat(Nstat),
     /// Lets time pass.
     Sleep(Duration),
     /// Runs a set-up script that stands beside the test; [`resolve`] puts its settings in its place.
@@ -169,6 +171,9 @@ fn recognise(command: &Simple, out: &mut Vec<Setting>) -> Result<()> {
             Some(_) => Err(command.refuse("a command whose output goes there")),
         };
     };
+    if !command.pipe.is_empty() && file_name(name) != "nstat" {
+        return Err(command.refuse("no pipe but 'nstat ... | grep ...'"));
+    }
     match (file_name(name), args) {
         ("true" | ":" | "set" | "sync", _) => {}
         ("exit", [] | ["0"]) => {}
@@ -188,11 +193,7 @@ fn recognise(command: &Simple, out: &mut Vec<Setting>) -> Result<()> {
         ("ethtool", ["-K" | "--offload" | "--features", _, features @ ..]) => {
             ethtool(command, features, out)?
         }
-        ("nstat", _)
-            if args.iter().all(|arg| ["-n", "-s", "-r", "-ns"].contains(arg)) && !args.is_empty() =>
-        {
-            out.push(Setting::ResetCounters);
-        }
+        ("nstat", _) => out.push(Setting::Nstat(counters::nstat(command, args)?)),
         ("modprobe", args) | ("kldload", args) if !args.is_empty() => {
             out.extend(
                 args.iter().filter(|arg| !arg.starts_with('-')).map(|arg| Setting::Module((*arg).to_owned())),

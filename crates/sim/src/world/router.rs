@@ -10,9 +10,6 @@ use sockeye_core::wire::gso;
 use sockeye_core::wire::icmp::{self, Error};
 use sockeye_core::wire::ip::{IpHeader, IpTemplate};
 
-/// RFC 3168 5: Congestion Experienced; also the mask of the field.
-const CE: u8 = 3;
-
 /// What a router has done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct RouterCounters {
@@ -84,23 +81,7 @@ impl Router {
         if self.mark_above.is_none_or(|above| queued <= above) {
             return;
         }
-        let mut bytes = packet.to_vec();
-        let is_v4 = bytes.first().is_some_and(|b| b >> 4 == 4);
-        let capable = match is_v4 {
-            true => bytes[1] & CE,
-            false => bytes[1] >> 4 & CE,
-        };
-        if capable == 0 || capable == CE {
-            return;
-        }
-        if is_v4 {
-            bytes[1] |= CE;
-            fix_header_checksum(&mut bytes);
-        } else {
-            bytes[1] |= CE << 4;
-        }
-        self.counters.marked += 1;
-        *packet = rebuilt(bytes, packet.checksum);
+        self.counters.marked += u64::from(gso::mark_ce(packet));
     }
 
     /// Carries a packet on that came in by `from`: itself, its fragments, or what its source is told.

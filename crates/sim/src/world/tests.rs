@@ -145,7 +145,7 @@ fn the_same_seed_draws_the_same_run_and_another_one_does_not() {
 }
 
 fn packet(ttl: u8, dont_fragment: bool, len: usize) -> Packet {
-    let ends = (IpAddr::from([10, 0, 0, 2]), IpAddr::from([10, 0, 1, 2]));
+    let ends = (IpAddr::from([192, 0, 2, 2]), IpAddr::from([198, 51, 100, 2]));
     let ip = IpTemplate { hop_limit: ttl, dont_fragment, ident: 9, ..IpTemplate::new(ends.0, ends.1) };
     let small = build_inline(&ip, &Header::default(), &[], ChecksumMode::Complete);
     if len == 0 {
@@ -157,8 +157,8 @@ fn packet(ttl: u8, dont_fragment: bool, len: usize) -> Packet {
 
 fn forward(mtu: u16, packet: Packet) -> (Vec<(InterfaceId, Packet)>, RouterCounters) {
     let mut router = Router::new();
-    router.add_port(Cidr::new([10, 0, 0, 1].into(), 24), 1_500);
-    router.add_port(Cidr::new([10, 0, 1, 1].into(), 24), mtu);
+    router.add_port(Cidr::new([192, 0, 2, 1].into(), 24), 1_500);
+    router.add_port(Cidr::new([198, 51, 100, 1].into(), 24), mtu);
     let mut out = Vec::new();
     router.forward(InterfaceId(0), packet, &mut out);
     (out, router.counters())

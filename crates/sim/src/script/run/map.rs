@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
+use sockeye_core::wire::tcp::Flags;
+
 use crate::script::ast::{Body, Direction, Packet, SeqRange, Tcp, TcpOption};
 
 /// The two ends of a connection.
@@ -113,7 +115,9 @@ impl Map {
     }
 
     fn segment_to_script(&self, tcp: &mut Tcp) {
-        let start = self.local_to_script(tcp.seq.start);
+        // The answer to a segment without an ACK has the constant 0 (RFC 9293 3.5.2), no number of the stack's.
+        let constant = tcp.seq.start == 0 && tcp.flags.contains(Flags::RST) && tcp.ack.is_some();
+        let start = if constant { 0 } else { self.local_to_script(tcp.seq.start) };
         tcp.seq = SeqRange { start, end: start.wrapping_add(tcp.seq.len), len: tcp.seq.len };
         for option in tcp.options.iter_mut().flatten() {
             if let TcpOption::Timestamps { val: Some(val), .. } = option {

@@ -27,16 +27,22 @@ impl Runner<'_> {
             self.setup.urgent |= tcp.flags.contains(Flags::URG);
         }
         let bytes = encode(packet, &flow.ends, &flow.map).map_err(|what| self.fail(what))?;
+        // What is longer than --mss comes as the super-segment that a receiver's GRO would have made of it.
+        let gso_size = match &packet.body {
+            Body::Tcp(Tcp { gso: Some(size), .. }) => *size,
+            Body::Tcp(tcp) if self.config.mss > 0 && tcp.seq.len > u32::from(self.config.mss) => {
+                self.config.mss
+            }
+            _ => 0,
+        };
         #[cfg(target_os = "linux")]
         if let Some(kernel) = &mut self.kernel {
-            let sent = kernel.send(bytes);
+            let sent = kernel.send(bytes, gso_size);
             self.note(self.now, Some(self.line()), packet.to_string());
             return sent.map_err(|error| self.fail(format!("the interface: {error}")));
         }
         let mut raw = Raw::from_bytes(bytes.into());
-        if let Body::Tcp(Tcp { gso: Some(size), .. }) = &packet.body {
-            raw.gso_size = *size;
-        }
+        raw.gso_size = gso_size;
         self.note(self.now, Some(self.line()), packet.to_string());
         self.stack.receive(self.now, self.interface, raw);
         Ok(())

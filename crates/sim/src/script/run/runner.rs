@@ -33,6 +33,8 @@ const MAX_STEPS: u32 = 1_000_000;
 /// How late, in percent of its time, a timer of the host's may be.
 #[cfg(target_os = "linux")]
 const KERNEL_PERCENT: f64 = 13.0;
+/// Turns of sending and asking at one instant.
+const MAX_TURNS: u32 = 100_000;
 /// Packets that may wait to be expected.
 const MAX_UNSEEN: usize = 10_000;
 
@@ -382,7 +384,7 @@ impl<'a> Runner<'a> {
         if self.kernel.is_some() {
             self.listen_until(self.now)?;
         }
-        loop {
+        for _ in 0..MAX_TURNS {
             let mut out = Vec::new();
             while self.stack.wants_transmit() {
                 if self.stack.transmit(self.now, &mut out, 64) == 0 {
@@ -390,6 +392,9 @@ impl<'a> Runner<'a> {
                 }
             }
             for (_, packet) in out {
+                if self.setup.drops {
+                    continue;
+                }
                 for segment in gso::segment(packet, ChecksumMode::Complete) {
                     self.record(&segment.to_vec())?;
                 }
@@ -403,6 +408,7 @@ impl<'a> Runner<'a> {
                 return Ok(());
             }
         }
+        Err(self.fail("the stack wants to send and does not".to_owned()))
     }
 
     /// Takes what the host's TCP sends until then.

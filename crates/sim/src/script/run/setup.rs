@@ -6,7 +6,7 @@ use sockeye_core::stack::{Cidr, Route};
 
 use super::runner::Runner;
 use super::sysctl;
-use crate::script::shell::Setting;
+use crate::script::shell::{Counters, Setting};
 
 /// What settings and options have changed beside the stack itself.
 #[derive(Debug, Default)]
@@ -19,8 +19,18 @@ pub(super) struct Setup {
     pub own_data: bool,
     /// Urgent data has come, which may be taken out of the stream.
     pub urgent: bool,
+    /// The queue before the link drops all.
+    pub drops: bool,
     /// The identification of the last packet without DF.
     pub last_id: Option<u16>,
+    /// What `nstat` has told.
+    pub counters: Counters,
+}
+
+/// nstat puts the name of the table before each counter.
+fn nstat_name(name: &str) -> String {
+    let tables = ["Ip", "Icmp", "Tcp"];
+    if tables.iter().any(|table| name.starts_with(table)) { name.to_owned() } else { format!("TcpExt{name}") }
 }
 
 impl Runner<'_> {
@@ -59,6 +69,9 @@ impl Runner<'_> {
             }
             Setting::Route(words) => self.route(words)?,
             Setting::Queue(words) => {
+                // `pfifo limit 0` takes nothing: what is sent is lost.
+                let limit = words.iter().position(|word| word == "limit").and_then(|at| words.get(at + 1));
+                self.setup.drops = limit.is_some_and(|limit| limit == "0");
                 let known = ["pfifo", "pfifo_fast", "bfifo", "noqueue", "fq_codel"];
                 if !words.iter().any(|word| known.contains(&word.as_str()) || word == "del" || word == "show")
                 {
@@ -80,12 +93,14 @@ impl Runner<'_> {
             Setting::RemoveFile(path) => {
                 self.setup.files.remove(path);
             }
-            // Nothing is remembered of other hosts, every stack is thrown away after its script, offloads change no
-            // segment of the wire, and no script reads counters.
-            Setting::FlushMetrics
-            | Setting::RestoreSysctls
-            | Setting::ResetCounters
-            | Setting::Offload { .. } => {}
+            Setting::Nstat(nstat) => {
+                let rows: Vec<_> =
+                    self.stack.stats().rows().map(|(name, value)| (nstat_name(name), value)).collect();
+                self.setup.counters.call(nstat, &rows)?;
+            }
+            // Nothing is remembered of other hosts, every stack is thrown away after its script, and offloads change no
+            // segment of the wire.
+            Setting::FlushMetrics | Setting::RestoreSysctls | Setting::Offload { .. } => {}
             Setting::Sleep(_) | Setting::Script { .. } => {}
         }
         Ok(())

@@ -8,7 +8,15 @@ type Result<T> = std::result::Result<T, String>;
 /// Sysctls whose mechanism this stack does not have. A script may set them to a value at which Linux does not use it
 /// either; `None` allows every value, because none shows in the segments of one
 /// connection in virtual time: they limit queues, other hosts' metrics or what a busy machine does.
-const ABSENT: [(&str, Option<&[&str]>); 35] = [
+const ABSENT: [(&str, Option<&[&str]>); 39] = [
+    ("tcp_comp_sack_nr", None),
+    ("tcp_comp_sack_delay_ns", None),
+    ("tcp_comp_sack_slack_ns", None),
+    ("tcp_ecn_option_beacon", None),
+    ("tcp_ecn_option", Some(&["0"])),
+    ("tcp_early_demux", None),
+    ("tcp_mem", None),
+    ("ip_nonlocal_bind", None),
     ("tcp_ecn_fallback", None),
     ("tcp_fack", Some(&["0"])),
     ("tcp_reordering", Some(&["3"])),
@@ -21,17 +29,13 @@ const ABSENT: [(&str, Option<&[&str]>); 35] = [
     ("tcp_migrate_req", Some(&["0"])),
     ("tcp_plb_enabled", Some(&["0"])),
     ("tcp_workaround_signed_windows", Some(&["0"])),
-    ("tcp_moderate_rcvbuf", Some(&["1"])),
     ("tcp_pingpong_thresh", Some(&["1"])),
-    ("tcp_notsent_lowat", Some(&["4294967295", "-1"])),
     ("tcp_fwmark_accept", Some(&["0"])),
     ("tcp_l3mdev_accept", Some(&["0"])),
-    ("tcp_syn_linear_timeouts", Some(&["0"])),
     ("tcp_no_metrics_save", None),
     ("tcp_no_ssthresh_metrics_save", None),
     ("tcp_tso_win_divisor", Some(&["3"])),
     ("tcp_tso_rtt_log", None),
-    ("tcp_min_tso_segs", None),
     ("tcp_limit_output_bytes", None),
     ("tcp_autocorking", None),
     ("tcp_min_rtt_wlen", None),
@@ -52,7 +56,7 @@ pub fn set(config: &mut Config, name: &str, value: &str) -> Result<()> {
         "net.core.somaxconn" => config.somaxconn = number(value)?,
         "net.core.rmem_max" => config.rmem_max = number(value)?,
         "net.core.wmem_max" => config.wmem_max = number(value)?,
-        "net.core.default_qdisc" => {}
+        "net.core.default_qdisc" | "net.core.optmem_max" | "net.core.netdev_max_backlog" => {}
         _ => {
             let Some(short) = name.strip_prefix("net.ipv4.").or_else(|| name.strip_prefix("net.ipv6."))
             else {
@@ -84,6 +88,7 @@ fn absent(name: &str, short: &str, value: &str) -> Result<()> {
 fn handshake(config: &mut Config, name: &str, value: &str) -> Result<bool> {
     match name {
         "tcp_syn_retries" => config.syn_retries = number(value)?,
+        "tcp_syn_linear_timeouts" => config.syn_linear_timeouts = number(value)?,
         "tcp_synack_retries" => config.synack_retries = number(value)?,
         "tcp_max_syn_backlog" => config.max_syn_backlog = number(value)?,
         "tcp_syncookies" => {
@@ -138,8 +143,12 @@ fn transfer(config: &mut Config, name: &str, value: &str) -> Result<bool> {
             config.congestion = CongestionKind::from_name(value)
                 .ok_or_else(|| format!("this stack does not have the congestion control {value}"))?;
         }
+        "tcp_min_tso_segs" => config.min_tso_segs = number(value)?,
+        "tcp_notsent_lowat" if value == "-1" => config.notsent_lowat = u32::MAX,
+        "tcp_notsent_lowat" => config.notsent_lowat = number(value)?,
         "tcp_pacing_ss_ratio" => config.pacing_ss_ratio = number(value)?,
         "tcp_pacing_ca_ratio" => config.pacing_ca_ratio = number(value)?,
+        "tcp_moderate_rcvbuf" => config.moderate_rcvbuf = flag(value)?,
         "tcp_slow_start_after_idle" => config.slow_start_after_idle = flag(value)?,
         "tcp_rto_min_us" => config.rto_min = Duration::from_micros(number(value)?),
         "tcp_rto_max_ms" => config.rto_max = Duration::from_millis(number(value)?),

@@ -5,6 +5,8 @@ use super::{Refused, Result};
 /// One command with its words, quotes taken off.
 pub(super) struct Simple {
     pub words: Vec<String>,
+    /// The commands that its output is piped through, in order.
+    pub pipe: Vec<Vec<String>>,
     /// The file that its output goes to, unless that is `/dev/null`.
     pub redirect: Option<String>,
     pub offset: usize,
@@ -71,6 +73,7 @@ impl<'a> Scan<'a> {
         self.skip_blank();
         let offset = self.pos;
         let mut words = Vec::new();
+        let mut pipe: Vec<Vec<String>> = Vec::new();
         let mut redirect = None;
         let mut end;
         loop {
@@ -99,19 +102,25 @@ impl<'a> Scan<'a> {
                 self.pos = self.text.len() - tail.len();
                 continue;
             }
+            if first == '|' && !words.is_empty() {
+                self.pos += 1;
+                pipe.push(Vec::new());
+                continue;
+            }
             if first == '|' || first == '(' || first == ')' || (first == '&' && !rest.starts_with("&>")) {
-                return self.refuse(offset, "simple commands: no pipes, subshells or background jobs");
+                return self.refuse(offset, "simple commands: no subshells or background jobs");
             }
             if self.redirection(&mut redirect)? {
                 continue;
             }
-            words.push(self.word()?);
+            let word = self.word()?;
+            pipe.last_mut().unwrap_or(&mut words).push(word);
         }
         if words.is_empty() && redirect.is_none() {
             return Ok(None);
         }
         let text = self.text[offset..end].trim().to_owned();
-        Ok(Some(Simple { words, redirect, offset, text }))
+        Ok(Some(Simple { words, pipe, redirect, offset, text }))
     }
 
     /// `> file`, `2>&1`, `&> /dev/null`, if that is what comes next.

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::super::shell::{Setting, defaults, parse, resolve};
+use super::super::shell::{Counters, Nstat, Setting, defaults, parse, resolve};
 
 fn settings(text: &str) -> Vec<Setting> {
     parse(text).unwrap_or_else(|refused| panic!("{refused:?}"))
@@ -64,7 +64,8 @@ fn interfaces_and_routes() {
 #[test]
 fn the_rest_of_what_suites_do() {
     assert_eq!(settings("/tmp/sysctl_restore_${PPID}.sh"), [Setting::RestoreSysctls]);
-    assert_eq!(settings("nstat -n"), [Setting::ResetCounters]);
+    let silent = Nstat { silent: true, ..Nstat::default() };
+    assert_eq!(settings("nstat -n"), [Setting::Nstat(silent)]);
     assert_eq!(settings("sleep 0.25"), [Setting::Sleep(Duration::from_millis(250))]);
     assert_eq!(settings("kldload -n tcp_rack"), [Setting::Module("tcp_rack".to_owned())]);
     let file = |len| [Setting::MakeFile { path: "f".to_owned(), len }];
@@ -79,8 +80,8 @@ fn the_rest_of_what_suites_do() {
 fn anything_else_is_refused_by_name() {
     for text in [
         "iptables -A INPUT -j DROP",
-        "nstat | grep TcpExt",
-        "nstat",
+        "nstat | sort",
+        "nstat | grep 'Tcp[A-Z]'",
         "sleep 1 &",
         "(sysctl -q a=1)",
         "if true; then sysctl -q a=1; fi",
@@ -115,4 +116,30 @@ fn set_up_scripts_are_read_where_they_stand_or_known() {
     assert_eq!(resolve(&unknown, &|_| None).unwrap_err().command, "./no-such.sh");
     let for_ever = |_: &str| Some("./no-such.sh".to_owned());
     assert!(resolve(&unknown, &for_ever).is_err());
+}
+
+#[test]
+fn counters_are_asked_for() {
+    let nstat = |text: &str| match &settings(text)[..] {
+        [Setting::Nstat(nstat)] => nstat.clone(),
+        other => panic!("{other:?}"),
+    };
+    let rows = |ofo, dsack| [("TcpExtTCPOFOQueue".to_owned(), ofo), ("TcpExtTCPDSACKRecv".to_owned(), dsack)];
+    let mut counters = Counters::default();
+    counters.call(&nstat("nstat -n"), &rows(5, 0)).unwrap();
+    let three = nstat("nstat -s | grep TcpExtTCPOFOQueue | grep -q \" 3 \"");
+    counters.call(&three, &rows(8, 0)).unwrap();
+    assert!(counters.call(&three, &rows(9, 0)).unwrap_err().contains("4"));
+    assert!(counters.call(&nstat("nstat -s | grep TCPDSACKRecv"), &rows(8, 0)).is_err(), "zero is not shown");
+    counters.call(&nstat("nstat -sz TcpExtTCPD* | grep -q 'DSACK.* 0 '"), &rows(8, 0)).unwrap();
+    counters.call(&nstat("nstat -sa | grep -q 'OFO.* 8 '"), &rows(8, 0)).unwrap();
+    counters.call(&nstat("nstat -s | grep -v OFO | grep -q ' 1 '"), &rows(8, 1)).unwrap();
+    // A call without -s is what the next one counts from.
+    counters.call(&nstat("nstat"), &rows(8, 0)).unwrap();
+    counters.call(&nstat("nstat | grep -q ' 1 '"), &rows(9, 0)).unwrap();
+    refused("nstat | grep '[0-9]'");
+    refused("nstat | awk '{print $2}'");
+    refused("nstat | grep");
+    refused("nstat -j");
+    refused("ip route show | grep -q tun0");
 }

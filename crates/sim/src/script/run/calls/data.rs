@@ -2,17 +2,23 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use sockeye_core::socket::op::{OpPoll, RecvOp, SendOp};
 use sockeye_core::socket::{Ioctl, MsgFlags, SockOpt, SockOptName};
-use sockeye_core::{Errno, SocketId};
+use sockeye_core::tcp::records::Notice;
+use sockeye_core::{Errno, Ready, SocketId};
 
+use super::control;
 use super::values::{self, Args, field, length, number};
-use super::{Operation, Other, Refusal, Returned, items, map};
+use super::{Operation, Other, Refusal, Returned, items, map, usual_peer};
 use crate::script::ast::Expr;
 use crate::script::run::pattern;
 use crate::script::run::runner::Runner;
+
+const SOL_TCP: i32 = 6;
+const TCP_CM_INQ: i32 = 36;
 
 /// A call that sends.
 pub(super) struct Send {
@@ -21,6 +27,9 @@ pub(super) struct Send {
     data: Vec<u8>,
     /// The pipe whose bytes these are.
     from: Option<Pipe>,
+    how: MsgFlags,
+    /// The peer that MSG_FASTOPEN connects to, until it has.
+    to: Option<SocketAddr>,
 }
 
 type Pipe = Rc<RefCell<VecDeque<u8>>>;
@@ -47,22 +56,41 @@ impl Runner<'_> {
             Ok(id) => id,
             Err(error) => return self.write_other(args, fd, error),
         };
+        if let Some(Expr::Int { .. }) = args.0.args.get(1)
+            && args.0.name != "sendfile"
+            && args.len(2)? > 0
+        {
+            // An address of memory that the program does not have.
+            return Ok(Operation::Done(Err(Errno::EFAULT)));
+        }
         let mut flags = MsgFlags::empty();
+        let mut to = None;
         let data = match args.0.name.as_str() {
             "write" => self.buffer(id, args.get(1)?, args.len(2)?, 0)?,
             "send" | "sendto" => {
                 flags = message_flags(args, 3)?;
+                if args.0.name == "sendto" && !matches!(args.get(4)?, Expr::Int { value: 0, .. }) {
+                    to = Some(args.address(4, usual_peer(&self.config))?);
+                }
                 self.buffer(id, args.get(1)?, args.len(2)?, 0)?
             }
             "writev" => self.vector(id, args.get(1)?)?,
             "sendmsg" => {
                 flags = message_flags(args, 2)?;
                 let iov = field(args.get(1)?, &["msg_iov"]).ok_or("sendmsg needs msg_iov")?;
+                to = flags.contains(MsgFlags::FASTOPEN).then(|| usual_peer(&self.config));
                 self.vector(id, iov)?
             }
             _ => return self.sendfile(args, fd, id),
         };
-        Ok(self.sending(fd, id, data, flags, None))
+        let Operation::Send(mut send) = self.sending(fd, id, data, flags, None) else {
+            return Err("no operation".to_owned());
+        };
+        if let Some(to) = to.filter(|_| flags.contains(MsgFlags::FASTOPEN)) {
+            send.op = SendOp::to(id, to, flags | send.how);
+            send.to = Some(to);
+        }
+        Ok(Operation::Send(send))
     }
 
     fn sending(
@@ -76,7 +104,7 @@ impl Runner<'_> {
         if self.descriptors.table.is_nonblocking(self.descriptors.live(fd)) == Ok(true) {
             flags |= MsgFlags::DONTWAIT;
         }
-        Operation::Send(Box::new(Send { op: SendOp::new(id, flags), id, data, from }))
+        Operation::Send(Box::new(Send { op: SendOp::new(id, flags), id, data, from, how: flags, to: None }))
     }
 
     /// The bytes of one buffer of `len`: what the script says, zeros after it, or the stream's own pattern. `after`
@@ -129,6 +157,21 @@ impl Runner<'_> {
 
     pub(super) fn poll_send(&mut self, send: &mut Send) -> OpPoll<i64> {
         let polled = send.op.poll(&mut self.stack, self.now, &send.data);
+        let short = match &polled {
+            OpPoll::Ready(Ok(n)) => *n < send.data.len(),
+            OpPoll::Ready(Err(error)) => *error == Errno::EAGAIN,
+            OpPoll::Wait { .. } => true,
+        };
+        if short {
+            self.descriptors.miss_space(send.id);
+        }
+        if let Some(peer) = send.to.take()
+            && let Ok(local) = self.stack.getsockname(send.id)
+            && local.port() != 0
+            && !local.ip().is_unspecified()
+        {
+            self.flows.connecting(local, peer);
+        }
         if let OpPoll::Ready(Ok(n)) = &polled {
             let written = self.descriptors.written.entry(send.id).or_default();
             *written = written.wrapping_add(*n as u32);
@@ -151,6 +194,10 @@ impl Runner<'_> {
             }
         };
         match self.descriptors.socket(fd) {
+            Ok(id) if flags.contains(MsgFlags::ERRQUEUE) => Ok(match self.stack.take_notice(id) {
+                Ok(notice) => Operation::Notice(notice),
+                Err(error) => Operation::Done(Err(error)),
+            }),
             Ok(id) => Ok(self.receiving(fd, id, len, flags, None)),
             Err(error) => self.read_other(fd, len, error),
         }
@@ -184,7 +231,9 @@ impl Runner<'_> {
             }
             let on = self.stack.getsockopt(self.now, receive.id, SockOptName::Inq);
             if matches!(on, Ok(SockOpt::Inq(true))) {
-                receive.inq = self.stack.ioctl(receive.id, Ioctl::Inq).ok();
+                let end = self.stack.poll(receive.id).contains(Ready::RDHUP);
+                let bytes = self.stack.ioctl(receive.id, Ioctl::Inq).ok();
+                receive.inq = bytes.map(|bytes| bytes.max(end.into()));
             }
         }
         map(polled, |n| n as i64)
@@ -226,11 +275,34 @@ impl Runner<'_> {
                 if let Some(flags) = field(message, &["msg_flags"]) {
                     values::check_number("msg_flags", flags, i64::from(oob.bits()))?;
                 }
-                check_control(field(message, &["msg_control"]), receive.inq)
+                let inq = receive.inq.map(|inq| control::Control {
+                    level: SOL_TCP,
+                    kind: TCP_CM_INQ,
+                    data: inq.to_ne_bytes().to_vec(),
+                });
+                let got: Vec<control::Control> = inq.into_iter().collect();
+                control::check(field(message, &["msg_control"]), &got, &control::Clock::default())
             }
             "splice" => Ok(()),
             _ => check_bytes(args.get(1)?, got),
         }
+    }
+
+    /// What MSG_ERRQUEUE brought: no data, but control messages.
+    pub(super) fn check_notice(&mut self, args: &Args, notice: &Notice) -> Result<(), Refusal> {
+        if args.0.name != "recvmsg" {
+            return Ok(());
+        }
+        let message = args.get(1)?;
+        if let Some(flags) = field(message, &["msg_flags"]) {
+            let cut = matches!(notice, Notice::Timestamp { only: false, .. });
+            let actual = MsgFlags::ERRQUEUE.bits() | if cut { MsgFlags::TRUNC.bits() } else { 0 };
+            values::check_number("msg_flags", flags, i64::from(actual))?;
+        }
+        let start = self.instant(std::time::Duration::ZERO);
+        let got = control::of_notice(notice, !self.config.is_v4_socket(), start);
+        let clock = control::Clock { start: std::time::Duration::ZERO, tolerance: self.config.tolerance };
+        control::check(field(message, &["msg_control"]), &got, &clock)
     }
 
     /// Reads from what is no socket.
@@ -340,14 +412,14 @@ fn message_flags(args: &Args, at: usize) -> Result<MsgFlags, Refusal> {
 }
 
 /// Buffer and length of an iovec.
-fn slice_of(item: &Expr) -> Result<(&Expr, usize), Refusal> {
+pub(in super::super) fn slice_of(item: &Expr) -> Result<(&Expr, usize), Refusal> {
     match item {
         Expr::Struct(fields) if fields.len() == 2 => Ok((&fields[0].value, length(&fields[1].value)?)),
         other => Err(format!("'{other}' is no iovec")),
     }
 }
 
-fn vector_len(expr: &Expr) -> Result<usize, Refusal> {
+pub(in super::super) fn vector_len(expr: &Expr) -> Result<usize, Refusal> {
     items(expr).iter().try_fold(0, |sum, item| Ok(sum + slice_of(item)?.1))
 }
 
@@ -360,7 +432,7 @@ pub(in super::super) fn check_bytes(expected: &Expr, got: &[u8]) -> Result<(), R
     Err(format!("expected the data \"{}\", actual \"{}\"", bytes.escape_ascii(), got.escape_ascii()))
 }
 
-fn check_vector(expected: &Expr, mut got: &[u8]) -> Result<(), Refusal> {
+pub(in super::super) fn check_vector(expected: &Expr, mut got: &[u8]) -> Result<(), Refusal> {
     for item in items(expected) {
         let (buffer, len) = slice_of(item)?;
         let (here, rest) = got.split_at(len.min(got.len()));
@@ -368,26 +440,4 @@ fn check_vector(expected: &Expr, mut got: &[u8]) -> Result<(), Refusal> {
         got = rest;
     }
     Ok(())
-}
-
-/// Control messages: a stack without an error queue has but one, TCP_CM_INQ.
-fn check_control(expected: Option<&Expr>, inq: Option<i32>) -> Result<(), Refusal> {
-    const SOL_TCP: i64 = 6;
-    const TCP_CM_INQ: i64 = 36;
-    let Some(list) = expected.filter(|expr| !matches!(expr, Expr::Any)) else { return Ok(()) };
-    let expected = items(list);
-    match (expected, inq) {
-        ([], None) => Ok(()),
-        ([message], Some(inq)) => {
-            let part = |name| field(message, &[name]).ok_or_else(|| format!("{name} is missing"));
-            values::check_number("cmsg_level", part("cmsg_level")?, SOL_TCP)?;
-            values::check_number("cmsg_type", part("cmsg_type")?, TCP_CM_INQ)?;
-            let [data] = items(part("cmsg_data")?) else { return Err("cmsg_data is one number".to_owned()) };
-            values::check_number("cmsg_data", data, inq.into())
-        }
-        _ => Err(format!(
-            "msg_control: expected {list}, actual {} control messages",
-            usize::from(inq.is_some())
-        )),
-    }
 }

@@ -5,22 +5,25 @@
 //! |---|---|
 //! | sockets made, named, opened, ended; descriptors | here |
 //! | bytes in and out, files, pipes | `data` |
+//! | control messages | `control` |
 //! | socket options, fcntl, ioctl | `options` |
 //! | poll and epoll | `ready` |
 //! | values between script and call | `values` |
 
+pub(super) mod control;
 mod data;
 mod options;
 mod ready;
 pub(super) mod values;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use sockeye_core::socket::fd::FdTable;
 use sockeye_core::socket::op::{AcceptOp, CloseOp, ConnectOp, OpPoll};
 use sockeye_core::socket::{Domain, How, Protocol, SocketType};
 use sockeye_core::stack::{Event, Stack};
+use sockeye_core::tcp::records::Notice;
 use sockeye_core::{Errno, Instant, Ready, SocketId};
 
 use super::flow::plain;
@@ -29,9 +32,10 @@ use super::kernel::KernelCall;
 use super::runner::{Runner, Step};
 use crate::script::ast::{Call, Expr};
 use crate::script::{Config, IpVersion, constants};
-pub(super) use data::check_bytes;
 use data::{Receive, Send};
+pub(super) use data::{check_bytes, check_vector, slice_of, vector_len};
 use options::Got;
+pub(super) use options::{check_info, check_option, option_bytes};
 use ready::{Epoll, EpollWait, Poll};
 use values::Args;
 
@@ -92,6 +96,8 @@ enum Operation {
     Close(CloseOp),
     Send(Box<Send>),
     Receive(Box<Receive>),
+    /// `recvmsg` of the error queue.
+    Notice(Notice),
     Poll(Poll),
     EpollWait(EpollWait),
     /// The host makes it.
@@ -119,6 +125,9 @@ pub(super) struct Descriptors {
     others: BTreeMap<i32, Other>,
     /// How often each socket has become ready for something.
     edges: BTreeMap<SocketId, u64>,
+    /// Sockets that were writable once, and those where somebody has found no room since.
+    opened: BTreeSet<SocketId>,
+    no_space: BTreeSet<SocketId>,
     /// Bytes that the program has written to each socket.
     written: BTreeMap<SocketId, u32>,
     /// Bytes that it has read from each.
@@ -132,16 +141,29 @@ impl Descriptors {
             names: BTreeMap::new(),
             others: BTreeMap::new(),
             edges: BTreeMap::new(),
+            opened: BTreeSet::new(),
+            no_space: BTreeSet::new(),
             written: BTreeMap::new(),
             read: BTreeMap::new(),
         }
     }
 
     /// Counts what has become ready.
+    ///
+    /// Room to send is one only if somebody has missed it since, as Linux's SOCK_NOSPACE has it; the first time it is
+    /// the end of the handshake.
     pub fn take_events(&mut self, stack: &mut Stack) {
-        while let Some(Event::Ready(id, _)) = stack.next_event() {
-            *self.edges.entry(id).or_default() += 1;
+        while let Some(Event::Ready(id, ready)) = stack.next_event() {
+            let missed = ready.contains(Ready::OUT) && (self.opened.insert(id) | self.no_space.remove(&id));
+            if missed || ready.intersects(Ready::all() - Ready::OUT) {
+                *self.edges.entry(id).or_default() += 1;
+            }
         }
+    }
+
+    /// Somebody has found no room to send.
+    fn miss_space(&mut self, id: SocketId) {
+        self.no_space.insert(id);
     }
 
     /// The descriptor that the script calls `name`; one that is not open has a number that never is.
@@ -243,6 +265,7 @@ impl Runner<'_> {
             Operation::Value(_, got) => got.check(&args),
             Operation::Name(Ok(addr)) => values::check_address(args.get(1)?, *addr),
             Operation::Pipe(read, write) => self.name_pipe(&args, *read, *write),
+            Operation::Notice(notice) => self.check_notice(&args, notice),
             Operation::Receive(receive) => self.check_receive(&args, receive),
             Operation::Poll(poll) => poll.check(&args),
             Operation::EpollWait(wait) => wait.check(&args),
@@ -257,7 +280,7 @@ impl Runner<'_> {
         match operation {
             Operation::Done(returned) | Operation::Value(returned, _) => OpPoll::Ready(*returned),
             Operation::Name(result) => OpPoll::Ready(result.map(|_| 0)),
-            Operation::Pipe(..) => OpPoll::Ready(Ok(0)),
+            Operation::Pipe(..) | Operation::Notice(_) => OpPoll::Ready(Ok(0)),
             Operation::Accept { op, flags } => match op.poll(&mut self.stack, now) {
                 OpPoll::Ready(result) => OpPoll::Ready(
                     result.and_then(|(id, _)| self.new_socket(id, SocketType(*flags)).map(i64::from)),

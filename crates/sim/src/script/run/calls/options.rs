@@ -29,7 +29,7 @@ impl Got {
     pub fn check(&self, args: &Args) -> Result<(), Refusal> {
         match self {
             Got::Option(bytes) => check_option(args.get(3)?, bytes),
-            Got::Info(shown) => check_info(args.get(3)?, shown),
+            Got::Info(shown) => check_info(args.get(3)?, &|name| info::value(shown, name)),
             Got::Int(value) => match args.0.args.get(2) {
                 Some(expected) => match items(expected) {
                     [expected] => check_number("the value", expected, i64::from(*value)),
@@ -128,7 +128,7 @@ impl Runner<'_> {
 }
 
 /// The bytes of an option's value: ints, structs of Linux's layout, a string.
-fn option_bytes(expr: &Expr) -> Result<Vec<u8>, Refusal> {
+pub(in super::super) fn option_bytes(expr: &Expr) -> Result<Vec<u8>, Refusal> {
     let mut out = Vec::new();
     match expr {
         Expr::Str { bytes, .. } => out.extend_from_slice(bytes),
@@ -166,7 +166,7 @@ fn named<'a>(expr: &Expr, fields: &'a [Field]) -> Result<Vec<(&'a str, &'a Expr)
 }
 
 /// Compares an option's bytes with what the script expects.
-fn check_option(expected: &Expr, bytes: &[u8]) -> Result<(), Refusal> {
+pub(in super::super) fn check_option(expected: &Expr, bytes: &[u8]) -> Result<(), Refusal> {
     if let Expr::Str { bytes: text, .. } = expected {
         let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
         let text = text.strip_suffix(b"\0").unwrap_or(text);
@@ -212,12 +212,15 @@ fn check_option(expected: &Expr, bytes: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Compares `tcp_info` with the members that the script names.
-fn check_info(expected: &Expr, shown: &TcpInfo) -> Result<(), Refusal> {
+/// Compares `tcp_info`, whose members `shown` tells by name, with those that the script names.
+pub(in super::super) fn check_info(
+    expected: &Expr,
+    shown: &dyn Fn(&str) -> Option<i128>,
+) -> Result<(), Refusal> {
     for item in items(expected) {
         let Expr::Struct(fields) = item else { continue };
         for (name, value) in named(item, fields)? {
-            let Some(actual) = info::value(shown, name) else {
+            let Some(actual) = shown(name) else {
                 return Err(format!("tcp_info has no member {name}"));
             };
             check_number(name, value, i64::try_from(actual).unwrap_or(i64::MAX))?;

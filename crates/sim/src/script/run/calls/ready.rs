@@ -10,6 +10,7 @@ use super::{Operation, Other, Refusal, Returned, items};
 use crate::script::ast::Expr;
 use crate::script::run::runner::Runner;
 
+const OUT: u32 = 0x4;
 const ERR: u32 = 0x8;
 const HUP: u32 = 0x10;
 const NVAL: u32 = 0x20;
@@ -61,9 +62,15 @@ impl Runner<'_> {
     }
 
     /// What a descriptor is ready for, of what is asked and what is always told.
-    fn level(&self, live: i32, events: u32) -> u32 {
+    fn level(&mut self, live: i32, events: u32) -> u32 {
         let ready = match self.descriptors.table.get(live) {
-            Ok(id) => bits(self.stack.poll(id)),
+            Ok(id) => {
+                let ready = bits(self.stack.poll(id));
+                if ready & OUT == 0 && self.descriptors.opened.contains(&id) {
+                    self.descriptors.miss_space(id);
+                }
+                ready
+            }
             Err(Errno::ENOTSOCK) => match self.descriptors.others.get(&live) {
                 Some(Other::Pipe(pipe)) => u32::from(!pipe.borrow().is_empty()) | 4,
                 Some(Other::File { .. }) => 5,
@@ -93,7 +100,8 @@ impl Runner<'_> {
     }
 
     pub(super) fn poll_poll(&mut self, poll: &mut Poll) -> OpPoll<i64> {
-        poll.found = poll.items.iter().map(|&(fd, events)| self.level(fd, events)).collect();
+        let items = poll.items.clone();
+        poll.found = items.into_iter().map(|(fd, events)| self.level(fd, events)).collect();
         let count = poll.found.iter().filter(|&&found| found != 0).count();
         if count > 0 || self.now >= poll.until {
             return OpPoll::Ready(Ok(count as i64));
@@ -165,12 +173,18 @@ impl Runner<'_> {
             if wait.found.len() == wait.max || watched.off {
                 continue;
             }
-            let ready = self.level(fd, watched.events);
             let edge =
                 self.descriptors.table.get(fd).ok().and_then(|id| self.descriptors.edges.get(&id).copied());
             let edge = edge.unwrap_or(0);
-            let again = watched.events & EDGE != 0 && watched.told == Some(edge);
-            if ready == 0 || again {
+            // An edge that was told is not even looked at.
+            if watched.events & EDGE != 0 && watched.told == Some(edge) {
+                continue;
+            }
+            let ready = self.level(fd, watched.events);
+            if watched.events & EDGE != 0 {
+                watched.told = Some(edge);
+            }
+            if ready == 0 {
                 continue;
             }
             watched.told = Some(edge);

@@ -9,10 +9,13 @@ use rustix::io::Errno as HostErrno;
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use sockeye_core::{Errno, Instant};
 
-use super::options::{self, Value};
+use super::HostInfo;
 use crate::script::ast::{Call, Expr};
 use crate::script::run::calls::values::{self, Args, field, number};
-use crate::script::run::calls::{Refusal, Returned, check_bytes, items, makes_descriptor, usual_peer};
+use crate::script::run::calls::{
+    Refusal, Returned, check_bytes, check_info, check_option, check_vector, items, makes_descriptor,
+    option_bytes, slice_of, usual_peer, vector_len,
+};
 use crate::script::run::pattern;
 use crate::script::run::runner::Runner;
 
@@ -24,20 +27,21 @@ const MSG_OOB: i32 = 1;
 /// The host's sockets under the script's numbers.
 #[derive(Default)]
 pub struct Sockets {
-    open: BTreeMap<i64, Socket>,
+    pub(super) open: BTreeMap<i64, Socket>,
     /// Made by a call whose result has not been compared yet.
-    made: Option<Socket>,
+    pub(super) made: Option<Socket>,
 }
 
-struct Socket {
-    fd: std::rc::Rc<OwnedFd>,
-    nonblocking: bool,
-    written: u32,
-    read: u32,
+/// A descriptor of the host.
+pub struct Socket {
+    pub(super) fd: std::rc::Rc<OwnedFd>,
+    pub(super) nonblocking: bool,
+    pub(super) written: u32,
+    pub(super) read: u32,
 }
 
 impl Socket {
-    fn new(fd: OwnedFd, nonblocking: bool) -> Socket {
+    pub(super) fn new(fd: OwnedFd, nonblocking: bool) -> Socket {
         Socket { fd: std::rc::Rc::new(fd), nonblocking, written: 0, read: 0 }
     }
 }
@@ -46,8 +50,10 @@ impl Socket {
 pub enum KernelCall {
     /// Done, with what it returned.
     Done(Returned),
-    /// Done, with a value.
-    Value(Returned, Value),
+    /// Done, with an option's bytes.
+    Option(Vec<u8>),
+    /// Done, with a number.
+    Int(i32),
     /// Done, with an address.
     Name(SocketAddr),
     /// Waits for a connection; the flags of `accept4`.
@@ -64,6 +70,8 @@ pub enum KernelCall {
         done: usize,
         /// Of the call.
         flags: i32,
+        /// Where to, for the first of them.
+        to: Option<SocketAddr>,
     },
     /// Waits for data.
     Receive {
@@ -76,6 +84,32 @@ pub enum KernelCall {
         /// How much came.
         got: usize,
     },
+    /// Waits for a message.
+    Message {
+        /// The socket.
+        fd: i64,
+        /// Of the call.
+        flags: i32,
+        /// Where the data goes.
+        out: Vec<u8>,
+        /// How much came.
+        got: usize,
+        /// The control data that came.
+        control: Vec<u8>,
+        /// The flags that came.
+        back: i32,
+    },
+    /// Waits for what an epoll descriptor watches.
+    EpollWait {
+        /// The descriptor.
+        fd: i64,
+        /// Events at most.
+        max: usize,
+        /// What it told: events and data.
+        found: Vec<(u32, i64)>,
+        /// When it gives up.
+        until: Instant,
+    },
     /// Waits for readiness.
     Poll {
         /// Descriptors and what they are asked for.
@@ -87,32 +121,46 @@ pub enum KernelCall {
     },
 }
 
-fn errno(error: HostErrno) -> Errno {
+pub(super) fn io_errno(error: &std::io::Error) -> Errno {
+    error.raw_os_error().and_then(Errno::from_number).unwrap_or(Errno::EINVAL)
+}
+
+pub(super) fn errno(error: HostErrno) -> Errno {
     Errno::from_number(error.raw_os_error()).unwrap_or(Errno::EINVAL)
 }
 
-fn returned(result: rustix::io::Result<()>) -> Returned {
+pub(super) fn returned(result: rustix::io::Result<()>) -> Returned {
     result.map(|()| 0).map_err(errno)
 }
 
 impl Runner<'_> {
-    fn sockets(&mut self) -> &mut Sockets {
+    pub(super) fn sockets(&mut self) -> &mut Sockets {
         &mut self.kernel.as_mut().expect("only a run on the host makes its calls").sockets
     }
 
-    fn host_socket(&mut self, name: i64) -> Result<&mut Socket, Errno> {
+    pub(super) fn host_socket(&mut self, name: i64) -> Result<&mut Socket, Errno> {
         self.sockets().open.get_mut(&name).ok_or(Errno::EBADF)
     }
 
     /// Begins a call.
     pub fn begin_kernel_call(&mut self, call: &Call) -> Result<KernelCall, Refusal> {
         let args = Args(call);
-        if call.name == "socket" {
-            return self.kernel_socket(&args).map(KernelCall::Done);
+        match call.name.as_str() {
+            "socket" => return self.kernel_socket(&args).map(KernelCall::Done),
+            "poll" => return self.kernel_poll(&args),
+            "epoll_create" | "epoll_create1" => return Ok(KernelCall::Done(self.kernel_epoll_create())),
+            "epoll_ctl" => return self.kernel_epoll_ctl(&args).map(KernelCall::Done),
+            "pipe" | "pipe2" => return self.kernel_pipe(&args).map(KernelCall::Done),
+            "open" => return self.kernel_open(&args).map(KernelCall::Done),
+            "splice" => return self.kernel_splice(&args).map(KernelCall::Done),
+            _ => {}
         }
-        if call.name == "poll" {
-            return self.kernel_poll(&args);
-        }
+        self.begin_call_on_one(&args)
+    }
+
+    /// A call on one descriptor, its first argument.
+    fn begin_call_on_one(&mut self, args: &Args<'_>) -> Result<KernelCall, Refusal> {
+        let call = args.0;
         let name = args.number(0)?;
         let fd = match self.host_socket(name) {
             Ok(socket) => socket.fd.clone(),
@@ -136,7 +184,7 @@ impl Runner<'_> {
             }
             "accept" => KernelCall::Accept(name, 0),
             "accept4" => KernelCall::Accept(name, args.int(3)?.unwrap_or(0)),
-            "connect" => self.kernel_connect(&args, name)?,
+            "connect" => self.kernel_connect(args, name)?,
             "shutdown" => {
                 let how = match args.int(1)? {
                     Some(0) => net::Shutdown::Read,
@@ -168,18 +216,53 @@ impl Runner<'_> {
                 },
                 Err(error) => KernelCall::Done(Err(errno(error))),
             },
-            "write" | "send" | "sendto" => {
-                let flags = if call.name == "write" { 0 } else { args.int(3)?.unwrap_or(0) };
-                let data = self.kernel_data(name, args.get(1)?, args.len(2)?)?;
-                KernelCall::Send { fd: name, data, done: 0, flags }
-            }
+            "write" | "send" | "sendto" | "writev" | "sendmsg" => self.kernel_send(args, name)?,
+            "sendfile" => KernelCall::Done(self.kernel_sendfile(args, name)?),
             "read" | "recv" | "recvfrom" => {
                 let flags = if call.name == "read" { 0 } else { args.int(3)?.unwrap_or(0) };
                 KernelCall::Receive { fd: name, flags, out: vec![0; args.len(2)?], got: 0 }
             }
-            "fcntl" => self.kernel_fcntl(&args, name)?,
-            _ => return option_call(&args, &fd),
+            "readv" => {
+                let out = vec![0; vector_len(args.get(1)?)?];
+                KernelCall::Receive { fd: name, flags: 0, out, got: 0 }
+            }
+            "recvmsg" => self.kernel_recvmsg(args, name)?,
+            "epoll_wait" => self.kernel_epoll_wait(args, name)?,
+            "fcntl" => self.kernel_fcntl(args, name)?,
+            _ => return self.option_call(args, &fd),
         })
+    }
+
+    fn kernel_send(&mut self, args: &Args<'_>, name: i64) -> Result<KernelCall, Refusal> {
+        const FASTOPEN: i32 = 0x2000_0000;
+        let usual = usual_peer(&self.config);
+        let mut to = None;
+        let (mut flags, mut data) = (0, Vec::new());
+        match args.0.name.as_str() {
+            "write" => data = self.kernel_data(name, args.get(1)?, args.len(2)?, 0)?,
+            "send" | "sendto" => {
+                flags = args.int(3)?.unwrap_or(0);
+                data = self.kernel_data(name, args.get(1)?, args.len(2)?, 0)?;
+                if args.0.name == "sendto" && !matches!(args.get(4)?, Expr::Int { value: 0, .. }) {
+                    to = Some(args.address(4, usual)?);
+                }
+            }
+            how => {
+                let iov = match how {
+                    "writev" => args.get(1)?,
+                    _ => field(args.get(1)?, &["msg_iov"]).ok_or("sendmsg needs msg_iov")?,
+                };
+                for item in items(iov) {
+                    let (buffer, len) = slice_of(item)?;
+                    data.extend(self.kernel_data(name, buffer, len, data.len() as u32)?);
+                }
+                if how == "sendmsg" {
+                    flags = args.int(2)?.unwrap_or(0);
+                    to = (flags & FASTOPEN != 0).then_some(usual);
+                }
+            }
+        }
+        Ok(KernelCall::Send { fd: name, data, done: 0, flags, to })
     }
 
     fn kernel_socket(&mut self, args: &Args<'_>) -> Result<Returned, Refusal> {
@@ -255,10 +338,10 @@ impl Runner<'_> {
         Ok(KernelCall::Poll { wanted, found: Vec::new(), until })
     }
 
-    fn kernel_data(&mut self, name: i64, expr: &Expr, len: usize) -> Result<Vec<u8>, Refusal> {
+    fn kernel_data(&mut self, name: i64, expr: &Expr, len: usize, after: u32) -> Result<Vec<u8>, Refusal> {
         match expr {
             Expr::Any => {
-                let start = self.host_socket(name).map_or(0, |socket| socket.written).wrapping_add(1);
+                let start = self.host_socket(name).map_or(0, |socket| socket.written).wrapping_add(1 + after);
                 Ok((0..len as u32).map(|i| pattern(start.wrapping_add(i))).collect())
             }
             Expr::Str { bytes, .. } => {
@@ -274,11 +357,15 @@ impl Runner<'_> {
     /// Asks a call whether it is done.
     pub fn poll_kernel_call(&mut self, call: &mut KernelCall) -> Option<Returned> {
         match call {
-            KernelCall::Done(returned) | KernelCall::Value(returned, _) => Some(*returned),
-            KernelCall::Name(_) => Some(Ok(0)),
+            KernelCall::Done(returned) => Some(*returned),
+            KernelCall::Name(_) | KernelCall::Option(_) | KernelCall::Int(_) => Some(Ok(0)),
+            KernelCall::Message { .. } => self.poll_message(call),
+            KernelCall::EpollWait { fd, max, found, until } => self.poll_epoll_wait(*fd, *max, found, *until),
             KernelCall::Accept(name, flags) => self.poll_accept(*name, *flags),
             KernelCall::Connect(name) => self.poll_connect(*name),
-            KernelCall::Send { fd, data, done, flags } => self.poll_kernel_send(*fd, data, done, *flags),
+            KernelCall::Send { fd, data, done, flags, to } => {
+                self.poll_kernel_send(*fd, data, done, flags, to)
+            }
             KernelCall::Receive { fd, flags, out, got } => {
                 let socket = match self.host_socket(*fd) {
                     Ok(socket) => socket,
@@ -344,14 +431,46 @@ impl Runner<'_> {
         })
     }
 
-    fn poll_kernel_send(&mut self, name: i64, data: &[u8], done: &mut usize, flags: i32) -> Option<Returned> {
+    fn poll_kernel_send(
+        &mut self,
+        name: i64,
+        data: &[u8],
+        done: &mut usize,
+        flags: &mut i32,
+        to: &mut Option<SocketAddr>,
+    ) -> Option<Returned> {
+        const FASTOPEN: i32 = 0x2000_0000;
+        let peer = usual_peer(&self.config);
         let socket = match self.host_socket(name) {
             Ok(socket) => socket,
             Err(error) => return Some(Err(error)),
         };
-        let how = SendFlags::from_bits_retain(flags as u32) | SendFlags::NOSIGNAL;
-        let waits = !socket.nonblocking && flags & MSG_DONTWAIT == 0;
-        match net::send(&socket.fd, &data[*done..], how) {
+        let how = SendFlags::from_bits_retain(*flags as u32) | SendFlags::NOSIGNAL;
+        let waits = !socket.nonblocking && *flags & MSG_DONTWAIT == 0;
+        let fd = socket.fd.clone();
+        let sent = match *to {
+            Some(addr) => net::sendto(&fd, &data[*done..], how, &addr),
+            None => net::send(&fd, &data[*done..], how),
+        };
+        if let (Some(local), Some(addr)) = (local_name(&fd), *to) {
+            self.flows.connecting(local, addr);
+        } else if let (Some(local), Err(HostErrno::INPROGRESS) | Ok(_)) = (local_name(&fd), &sent)
+            && self.flows.to_peer(peer).is_none()
+            && self.flows.listening == 0
+        {
+            self.flows.connecting(local, peer);
+        }
+        let socket = match self.host_socket(name) {
+            Ok(socket) => socket,
+            Err(error) => return Some(Err(error)),
+        };
+        match sent {
+            Err(HostErrno::INPROGRESS) if waits => {
+                // The cookie is not known: the data goes once the handshake is over.
+                *flags &= !FASTOPEN;
+                *to = None;
+                None
+            }
             Ok(n) => {
                 *done += n;
                 socket.written = socket.written.wrapping_add(n as u32);
@@ -361,6 +480,36 @@ impl Runner<'_> {
             Err(_) if *done > 0 => Some(Ok(*done as i64)),
             Err(error) => Some(Err(errno(error))),
         }
+    }
+
+    /// `ioctl` and socket options.
+    fn option_call(&mut self, args: &Args<'_>, fd: &OwnedFd) -> Result<KernelCall, Refusal> {
+        let Some(kernel) = self.kernel.as_mut() else { return Err("no host".to_owned()) };
+        let number = |at: usize| args.number(at).map(|n| n as i32);
+        let answer = match args.0.name.as_str() {
+            "setsockopt" => {
+                let mut value = option_bytes(args.get(3)?)?;
+                if let Some(len) = args.int(4)?.and_then(|len| usize::try_from(len).ok()) {
+                    value.resize(len.min(1 << 16), 0);
+                }
+                let set = kernel.link.setsockopt(fd.as_fd(), number(1)?, number(2)?, &value);
+                return Ok(KernelCall::Done(set.map(|()| 0).map_err(|error| io_errno(&error))));
+            }
+            "getsockopt" => {
+                let room = match args.0.args.get(4).map(items) {
+                    Some([len]) => values::number(len)?.map_or(512, |len| len.clamp(0, 1 << 16) as usize),
+                    _ => 512,
+                };
+                let mut value = vec![0; room];
+                kernel.link.getsockopt(fd.as_fd(), number(1)?, number(2)?, &mut value).map(|len| {
+                    value.truncate(len);
+                    KernelCall::Option(value)
+                })
+            }
+            "ioctl" => kernel.link.ioctl(fd.as_fd(), number(1)? as u32).map(KernelCall::Int),
+            name => return Err(format!("the call '{name}' is not made on the host")),
+        };
+        Ok(answer.unwrap_or_else(|error| KernelCall::Done(Err(io_errno(&error)))))
     }
 
     /// Gives what a call made the number that the script has for it.
@@ -373,11 +522,40 @@ impl Runner<'_> {
     /// Compares what a call brought back.
     pub fn check_kernel_output(&mut self, args: &Args<'_>, call: &KernelCall) -> Result<(), Refusal> {
         match call {
-            KernelCall::Value(_, value) => {
-                let at = if args.0.name == "ioctl" { 2 } else { 3 };
-                check_value(args.get(at)?, value)
+            KernelCall::Option(bytes) => match items(args.get(3)?) {
+                [Expr::Struct(fields)] if is_info(fields) => {
+                    let shown = HostInfo::new(bytes.clone());
+                    check_info(args.get(3)?, &|name| shown.value(name))
+                }
+                _ => check_option(args.get(3)?, bytes),
+            },
+            KernelCall::Int(value) => match args.0.args.get(2).map(items) {
+                Some([expected]) => values::check_number("the value", expected, (*value).into()),
+                _ => Ok(()),
+            },
+            KernelCall::Message { out, got, control, back, .. } => {
+                self.check_message(args, &out[..*got], control, *back)
+            }
+            KernelCall::EpollWait { found, .. } => {
+                for (item, &(found, data)) in items(args.get(1)?).iter().zip(found) {
+                    if let Some(expected) = field(item, &["events"]) {
+                        let wanted = number(expected)?.map_or(found, |wanted| wanted as u32);
+                        if wanted != found {
+                            return Err(format!(
+                                "events: expected {expected} ({wanted:#x}), actual {found:#x}"
+                            ));
+                        }
+                    }
+                    if let Some(expected) = field(item, &["fd", "ptr", "u32", "u64"]) {
+                        values::check_number("the event's data", expected, data)?;
+                    }
+                }
+                Ok(())
             }
             KernelCall::Name(addr) => values::check_address(args.get(1)?, *addr),
+            KernelCall::Receive { out, got, .. } if args.0.name == "readv" => {
+                check_vector(args.get(1)?, &out[..*got])
+            }
             KernelCall::Receive { out, got, .. } => check_bytes(args.get(1)?, &out[..*got]),
             KernelCall::Poll { found, .. } => {
                 for (item, &found) in items(args.get(0)?).iter().zip(found) {
@@ -392,64 +570,12 @@ impl Runner<'_> {
     }
 }
 
-/// `ioctl` and socket options.
-fn option_call(args: &Args<'_>, fd: &OwnedFd) -> Result<KernelCall, Refusal> {
-    const FIONREAD: i64 = 0x541b;
-    let answer = match args.0.name.as_str() {
-        "setsockopt" => {
-            let value = option_value(args.get(3)?)?;
-            return Ok(KernelCall::Done(returned(options::set(
-                fd.as_fd(),
-                args.number(1)?,
-                args.number(2)?,
-                &value,
-            )?)));
-        }
-        "getsockopt" => options::get(fd.as_fd(), args.number(1)?, args.number(2)?)?,
-        "ioctl" if args.number(1)? == FIONREAD => {
-            rustix::io::ioctl_fionread(fd).map(|n| Value::Int(n as i64))
-        }
-        "ioctl" => return Err(format!("ioctl {} is not made on the host", args.get(1)?)),
-        name => return Err(format!("the call '{name}' is not made on the host")),
-    };
-    Ok(match answer {
-        Ok(value) => KernelCall::Value(Ok(0), value),
-        Err(error) => KernelCall::Done(Err(errno(error))),
-    })
+/// Whether a struct is a `tcp_info`.
+fn is_info(fields: &[crate::script::ast::Field]) -> bool {
+    fields.iter().any(|field| field.name.as_deref().is_some_and(|name| name.starts_with("tcpi_")))
 }
 
 fn local_name(fd: &OwnedFd) -> Option<SocketAddr> {
     let local = SocketAddr::try_from(net::getsockname(fd).ok()?).ok()?;
     (local.port() != 0).then_some(local)
-}
-
-fn option_value(expr: &Expr) -> Result<Value, Refusal> {
-    match expr {
-        Expr::Str { bytes, .. } => {
-            Ok(Value::Name(String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()))
-        }
-        Expr::List(list) if list.len() == 1 => option_value(&list[0]),
-        Expr::Struct(_) => {
-            let part = |names: &[&str]| {
-                field(expr, names).map(number).transpose().map(|value| value.flatten().unwrap_or(0))
-            };
-            Ok(Value::Linger(part(&["onoff", "l_onoff"])?, part(&["linger", "l_linger"])?))
-        }
-        other => Ok(Value::Int(number(other)?.unwrap_or(0))),
-    }
-}
-
-fn check_value(expected: &Expr, value: &Value) -> Result<(), Refusal> {
-    let expected = match expected {
-        Expr::List(list) if list.len() == 1 => &list[0],
-        other => other,
-    };
-    match (expected, value) {
-        (Expr::Any, _) => Ok(()),
-        (_, Value::Int(n)) => values::check_number("the value", expected, *n),
-        (wanted, value) => match option_value(wanted)? {
-            wanted if wanted == *value => Ok(()),
-            wanted => Err(format!("expected {wanted:?}, actual {value:?}")),
-        },
-    }
 }

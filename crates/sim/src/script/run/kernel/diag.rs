@@ -1,5 +1,5 @@
-//! `tcp_info` of the host's connections, asked through netlink (`NETLINK_SOCK_DIAG`): `getsockopt(TCP_INFO)` has no
-//! safe form, and a half-open or closing connection has no socket to ask.
+//! `tcp_info` of the host's connections, asked through netlink (`NETLINK_SOCK_DIAG`): a half-open or closing connection has
+//! no socket to ask.
 
 use std::io;
 use std::net::IpAddr;
@@ -75,6 +75,11 @@ const EIGHT: [(&str, usize); 10] = [
 ];
 
 impl HostInfo {
+    /// What `getsockopt(TCP_INFO)` brought.
+    pub fn new(bytes: Vec<u8>) -> HostInfo {
+        HostInfo(bytes)
+    }
+
     /// Asks for the connection between these ends; none if there is none.
     pub fn ask(ends: &Ends) -> io::Result<Option<HostInfo>> {
         let socket = rustix::net::socket_with(
