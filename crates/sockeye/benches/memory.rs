@@ -43,7 +43,7 @@ fn cpu() -> f64 {
 
 fn bulk() {
     let (a, b) = Host::pair().unwrap();
-    let listener = b.bind("10.0.0.2:80").unwrap();
+    let listener = b.bind("192.0.2.2:80").unwrap();
     let (began, spent) = (Instant::now(), cpu());
     let reader = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
@@ -55,7 +55,7 @@ fn bulk() {
             }
         }
     });
-    let mut stream = a.connect("10.0.0.2:80").unwrap();
+    let mut stream = a.connect("192.0.2.2:80").unwrap();
     let data = vec![7; CALL];
     for _ in 0..SIZE / CALL {
         stream.write_all(&data).unwrap();
@@ -73,7 +73,7 @@ fn bulk() {
 
 fn rounds() {
     let (a, b) = Host::pair().unwrap();
-    let listener = b.bind("10.0.0.2:80").unwrap();
+    let listener = b.bind("192.0.2.2:80").unwrap();
     let server = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let mut byte = [0];
@@ -81,7 +81,7 @@ fn rounds() {
             stream.write_all(&byte).unwrap();
         }
     });
-    let mut stream = a.connect("10.0.0.2:80").unwrap();
+    let mut stream = a.connect("192.0.2.2:80").unwrap();
     let (began, spent) = (Instant::now(), cpu());
     let mut byte = [1];
     for _ in 0..ROUNDS {
@@ -95,7 +95,7 @@ fn rounds() {
 
 fn connections() {
     let (a, b) = Host::pair().unwrap();
-    let listener = b.bind("10.0.0.2:80").unwrap();
+    let listener = b.bind("192.0.2.2:80").unwrap();
     let server = thread::spawn(move || {
         for _ in 0..CONNECTIONS {
             let (mut stream, _) = listener.accept().unwrap();
@@ -106,7 +106,7 @@ fn connections() {
     });
     let (began, spent) = (Instant::now(), cpu());
     for _ in 0..CONNECTIONS {
-        let mut stream = a.connect("10.0.0.2:80").unwrap();
+        let mut stream = a.connect("192.0.2.2:80").unwrap();
         stream.write_all(&[1; 64]).unwrap();
         stream.read_exact(&mut [0; 64]).unwrap();
     }

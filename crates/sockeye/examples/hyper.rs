@@ -20,10 +20,10 @@ type AnyError = Box<dyn Error + Send + Sync>;
 async fn main() -> Result<(), AnyError> {
     let requests: u32 = std::env::args().nth(1).map_or(Ok(1_000), |n| n.parse())?;
     let (client, server) = Host::pair()?;
-    let listener = TcpListener::bind(&server, "10.0.0.2:80")?;
+    let listener = TcpListener::bind(&server, "192.0.2.2:80")?;
     tokio::spawn(serve(listener));
 
-    let stream = TcpStream::connect(&client, "10.0.0.2:80").await?;
+    let stream = TcpStream::connect(&client, "192.0.2.2:80").await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
@@ -33,7 +33,7 @@ async fn main() -> Result<(), AnyError> {
     let began = Instant::now();
     let mut body = Bytes::new();
     for n in 0..requests {
-        let request = Request::get(format!("/{n}")).header("host", "10.0.0.2").body(Empty::<Bytes>::new())?;
+        let request = Request::get(format!("/{n}")).header("host", "192.0.2.2").body(Empty::<Bytes>::new())?;
         sender.ready().await?;
         let response = sender.send_request(request).await?;
         if !response.status().is_success() {

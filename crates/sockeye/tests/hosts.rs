@@ -11,7 +11,7 @@ use sockeye::core::socket::{How, MsgFlags, SockOpt};
 use sockeye::core::tcp::State;
 use sockeye::core::trace::What;
 use sockeye::core::{Errno, Ready};
-use sockeye::device::{Capture, CaptureOptions, Memory, MemoryOptions, WhenFull};
+use sockeye::device::{Capture, CaptureOptions, Impaired, Memory, MemoryOptions, WhenFull};
 use sockeye::net::{AsSocket, PollFd, TcpListener, TcpStream, poll, select};
 use sockeye::{Host, HostBuilder};
 
@@ -24,7 +24,7 @@ fn joined() -> (Host, Host, TcpListener, TcpStream, TcpStream) {
 }
 
 fn connect(a: &Host, b: &Host) -> (TcpListener, TcpStream, TcpStream) {
-    let listener = b.bind("10.0.0.2:0").unwrap();
+    let listener = b.bind("192.0.2.2:0").unwrap();
     let client = a.connect(listener.local_addr().unwrap()).unwrap();
     let server = listener.accept().unwrap().0;
     (listener, client, server)
@@ -130,7 +130,7 @@ fn many_connections_at_once_keep_their_streams_whole() {
     for when_full in [WhenFull::Wait, WhenFull::Drop] {
         let options = MemoryOptions { queue_packets: 64, when_full, ..MemoryOptions::default() };
         let (a, b) = Host::pair_with(options, |builder| builder).unwrap();
-        let listener = b.bind("10.0.0.2:7").unwrap();
+        let listener = b.bind("192.0.2.2:7").unwrap();
         let server = thread::spawn(move || {
             let echo = |mut stream: TcpStream| {
                 let mut out = [0; 8_192];
@@ -149,7 +149,7 @@ fn many_connections_at_once_keep_their_streams_whole() {
             .map(|seed| {
                 let a = a.clone();
                 thread::spawn(move || {
-                    let stream = a.connect("10.0.0.2:7").unwrap();
+                    let stream = a.connect("192.0.2.2:7").unwrap();
                     let data: Vec<u8> =
                         (0..300_000u32).map(|n| (n.wrapping_mul(seed + 1) >> 3) as u8).collect();
                     let (mut reader, sent) = (stream.try_clone().unwrap(), data.clone());
@@ -183,12 +183,12 @@ fn many_connections_at_once_keep_their_streams_whole() {
 fn what_the_device_drops_is_counted_by_the_stack() {
     let options = MemoryOptions { queue_packets: 2, when_full: WhenFull::Drop, ..MemoryOptions::default() };
     let (device, other) = Memory::pair(options); // nobody reads the other end
-    let host = Host::builder().device(device).address([10, 0, 0, 1], 24).build().unwrap();
+    let host = Host::builder().device(device).address([192, 0, 2, 1], 24).build().unwrap();
     for port in 1..=5 {
-        let socket = sockeye::net::Socket::new(&host, ([10, 0, 0, 2], port).into()).unwrap();
+        let socket = sockeye::net::Socket::new(&host, ([192, 0, 2, 2], port).into()).unwrap();
         socket.set_nonblocking(true);
         assert_eq!(
-            errno(&socket.connect(([10, 0, 0, 2], port).into()).unwrap_err()),
+            errno(&socket.connect(([192, 0, 2, 2], port).into()).unwrap_err()),
             Some(Errno::EINPROGRESS)
         );
         std::mem::forget(socket);
@@ -227,8 +227,8 @@ fn a_host_without_devices_talks_to_itself() {
 #[test]
 fn ipv6_works_as_ipv4_does() {
     let (a, b) = Host::pair().unwrap();
-    let listener = b.bind("[fd00::2]:80").unwrap();
-    let mut client = a.connect("[fd00::2]:80").unwrap();
+    let listener = b.bind("[2001:db8::2]:80").unwrap();
+    let mut client = a.connect("[2001:db8::2]:80").unwrap();
     let (mut server, peer) = listener.accept().unwrap();
     assert!(peer.is_ipv6());
     client.write_all(b"six").unwrap();
@@ -366,9 +366,9 @@ fn poll_says_when_a_full_socket_has_room_and_when_a_connect_is_over() {
         assert_eq!(poll(&mut [PollFd::new(&client, Ready::OUT)], Some(LONG)), 1);
         client.shutdown(std::net::Shutdown::Write).unwrap();
     });
-    let socket = sockeye::net::Socket::new(&a, "10.0.0.2:1".parse().unwrap()).unwrap();
+    let socket = sockeye::net::Socket::new(&a, "192.0.2.2:1".parse().unwrap()).unwrap();
     socket.set_nonblocking(true);
-    assert_eq!(errno(&socket.connect("10.0.0.2:1".parse().unwrap()).unwrap_err()), Some(Errno::EINPROGRESS));
+    assert_eq!(errno(&socket.connect("192.0.2.2:1".parse().unwrap()).unwrap_err()), Some(Errno::EINPROGRESS));
     let mut fds = [PollFd::new(&socket, Ready::OUT)];
     assert_eq!(poll(&mut fds, Some(LONG)), 1);
     assert!(fds[0].revents.contains(Ready::OUT | Ready::ERR), "{:?}", fds[0].revents);
@@ -390,12 +390,12 @@ fn select_sorts_sockets_into_three_sets() {
 #[test]
 fn a_device_that_fails_is_reported_and_ends_nobody_else() {
     let (device, other) = Memory::pair(MemoryOptions::default());
-    let host = Host::builder().name("alone").device(device).address([10, 0, 0, 1], 24).build().unwrap();
+    let host = Host::builder().name("alone").device(device).address([192, 0, 2, 1], 24).build().unwrap();
     let listener = host.bind("127.0.0.1:1").unwrap();
     drop(other);
     eventually("the report", || host.devices()[0].error.is_some());
     assert_eq!(host.devices()[0].error.as_ref().unwrap().kind(), ErrorKind::BrokenPipe);
-    let error = host.connect("10.0.0.2:1").unwrap_err();
+    let error = host.connect("192.0.2.2:1").unwrap_err();
     assert!(
         matches!(errno(&error), Some(Errno::ENETDOWN | Errno::ENETUNREACH | Errno::EHOSTUNREACH)),
         "{error}"
@@ -495,8 +495,8 @@ fn captures_hold_every_packet_with_its_state() {
     let (device, other) = Memory::pair(MemoryOptions::default());
     let build = |builder: HostBuilder| builder.build().unwrap();
     let a =
-        build(Host::builder().device(device).address([10, 0, 0, 1], 24).capture(capture.clone()).unwrap());
-    let b = build(Host::builder().device(other).address([10, 0, 0, 2], 24));
+        build(Host::builder().device(device).address([192, 0, 2, 1], 24).capture(capture.clone()).unwrap());
+    let b = build(Host::builder().device(other).address([192, 0, 2, 2], 24));
     let (listener, client, server) = connect(&a, &b);
     (&client).write_all(b"hello").unwrap();
     (&server).read_exact(&mut [0; 5]).unwrap();
@@ -534,18 +534,18 @@ fn raw_options_and_ioctl_have_linuxs_numbers() {
 fn gateways_must_be_reachable() {
     let (device, _other) = Memory::pair(MemoryOptions::default());
     let error =
-        Host::builder().device(device).address([10, 0, 0, 1], 24).gateway([10, 9, 9, 9]).build().err();
+        Host::builder().device(device).address([192, 0, 2, 1], 24).gateway([198, 51, 100, 9]).build().err();
     assert_eq!(errno(&error.expect("it is on no network")), Some(Errno::ENETUNREACH));
     let (device, _other) = Memory::pair(MemoryOptions::default());
     let host =
-        Host::builder().device(device).address([10, 0, 0, 1], 24).gateway([10, 0, 0, 9]).build().unwrap();
+        Host::builder().device(device).address([192, 0, 2, 1], 24).gateway([192, 0, 2, 9]).build().unwrap();
     assert!(host.with_stack(|stack, _| stack.way([192, 0, 2, 1].into())).is_ok());
 }
 
 #[test]
 fn nothing_is_sent_again_where_nothing_is_lost() {
     let (a, b) = Host::pair().unwrap();
-    let listener = b.bind("10.0.0.2:80").unwrap();
+    let listener = b.bind("192.0.2.2:80").unwrap();
     let reader = thread::spawn(move || {
         let mut got = 0;
         let (stream, _) = listener.accept().unwrap();
@@ -557,7 +557,7 @@ fn nothing_is_sent_again_where_nothing_is_lost() {
             }
         }
     });
-    let stream = a.connect("10.0.0.2:80").unwrap();
+    let stream = a.connect("192.0.2.2:80").unwrap();
     let block = vec![7; 1 << 20];
     for _ in 0..64 {
         (&stream).write_all(&block).unwrap();
@@ -567,4 +567,63 @@ fn nothing_is_sent_again_where_nothing_is_lost() {
     let stats = a.stats();
     assert_eq!(stats.tcp_fast_retrans + stats.tcp_timeouts, 0, "{stats:?}");
     assert!(stats.retrans_segs <= stats.tcp_loss_probes, "{stats:?}");
+}
+
+/// Two hosts whose link is as `link` says.
+fn over(link: &str) -> (Host, Host, TcpListener, TcpStream, TcpStream) {
+    let (device, far) = Memory::pair(MemoryOptions::default());
+    let near = Impaired::new(device, &link.parse().unwrap());
+    let a = Host::builder().device(near).address([192, 0, 2, 1], 24).build().unwrap();
+    let b = Host::builder().device(far).address([192, 0, 2, 2], 24).build().unwrap();
+    let (listener, client, server) = connect(&a, &b);
+    (a, b, listener, client, server)
+}
+
+/// A link in real time is as long and as narrow as was asked for, never shorter or wider; the upper bounds allow for
+/// a busy machine.
+#[test]
+fn an_impaired_link_has_the_round_trip_and_the_rate_that_were_asked_for() {
+    let (_a, _b, _listener, mut client, mut server) =
+        over("up:delay=12ms,down:delay=8ms,rate=40mbit,queue=1mb");
+    let mut least = LONG;
+    for _ in 0..10 {
+        let begun = Instant::now();
+        client.write_all(b"x").unwrap();
+        server.read_exact(&mut [0]).unwrap();
+        server.write_all(b"y").unwrap();
+        client.read_exact(&mut [0]).unwrap();
+        least = least.min(begun.elapsed());
+    }
+    assert!((Duration::from_millis(20)..Duration::from_millis(30)).contains(&least), "{least:?}");
+
+    const BYTES: usize = 4_000_000; // 0.8 s
+    let sender = thread::spawn(move || {
+        client.write_all(&vec![1; BYTES]).unwrap();
+        client
+    });
+    let begun = Instant::now();
+    server.read_exact(&mut vec![0; BYTES]).unwrap();
+    let took = begun.elapsed().as_secs_f64();
+    // 1,448 of 1,500 bytes are data; what was on its way when the clock was started is not more than the queue.
+    let asked = BYTES as f64 * 8.0 / 40e6 * 1_500.0 / 1_448.0;
+    assert!((asked * 0.99..asked * 1.5).contains(&took), "{took} s, {asked} s at the rate");
+    drop(sender.join().unwrap());
+}
+
+/// Every byte arrives over a link that loses, duplicates, reorders and corrupts, in both directions.
+#[test]
+fn every_byte_arrives_over_a_bad_link() {
+    let bad = "delay=1ms,jitter=1ms,loss=3%,duplicate=1%,reorder=2%/2ms,corrupt=1%,seed=5";
+    let (_a, _b, _listener, client, server) = over(bad);
+    let sent: Vec<u8> = (0..2_000_000u32).map(|i| (i % 251) as u8).collect();
+    let expected = sent.clone();
+    let sender = thread::spawn(move || {
+        (&client).write_all(&sent).unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        client
+    });
+    let mut received = Vec::new();
+    (&server).read_to_end(&mut received).unwrap();
+    assert!(received == expected, "{} bytes of {}", received.len(), expected.len());
+    drop(sender.join().unwrap());
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 use std::process::Command;
 use std::thread;
@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 
 use common::in_namespace;
 use sockeye::Host;
+use sockeye::core::socket::{Md5Sig, SockOpt};
 use sockeye::device::{Tun, TunOptions};
+use sockeye::net::Socket;
 
 const HOST: [IpAddr; 2] =
-    [IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1)), IpAddr::V6(Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, 0, 1))];
+    [IpAddr::V4(Ipv4Addr::new(198, 18, 9, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 1))];
 const OURS: [IpAddr; 2] =
-    [IpAddr::V4(Ipv4Addr::new(10, 9, 0, 2)), IpAddr::V6(Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, 0, 2))];
+    [IpAddr::V4(Ipv4Addr::new(198, 18, 9, 2)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 2))];
 
 fn host(offload: bool) -> Host {
     let options =
@@ -197,5 +199,77 @@ fn nothing_is_sent_again_where_nothing_is_lost() {
         let found_lost = stats.tcp_fast_retrans + stats.tcp_timeouts + stats.tcp_slow_start_retrans;
         assert_eq!(found_lost, 0, "{stats:?}");
         assert!(stats.retrans_segs <= stats.tcp_loss_probes, "{stats:?}");
+    });
+}
+
+/// Signed as a server and as a client of the kernel's, whose Python program is given to `python3`.
+const SIGNED: &str = r#"
+import socket, struct, sys
+family, host, ours, port = (socket.AF_INET6, *sys.argv[2:]) if sys.argv[1] == "6" else (socket.AF_INET, *sys.argv[2:])
+at = "=HHI16sI100x" if family == socket.AF_INET6 else "=HH4s120x"
+address = socket.inet_pton(family, ours)
+peer = struct.pack(at, family, 0, 0, address, 0) if family == socket.AF_INET6 else struct.pack(at, family, 0, address)
+key = peer + struct.pack("=BBHi80s", 0, 0, 6, 0, b"secret")
+listener, client = socket.socket(family), socket.socket(family)
+for one in listener, client:
+    one.setsockopt(socket.IPPROTO_TCP, 14, key)
+listener.bind((host, 7))
+listener.listen()
+print("listening", flush=True)
+server = listener.accept()[0]
+text = b""
+while part := server.recv(1 << 16):
+    text += part
+server.sendall(text)
+server.close()
+client.connect((ours, int(port)))
+client.sendall(text)
+client.shutdown(socket.SHUT_WR)
+back = b""
+while part := client.recv(1 << 16):
+    back += part
+print("same" if back == text and len(text) == 1 << 20 else "other", flush=True)
+"#;
+
+/// Shows: rfc2385-s2.0-a, rfc2385-s4.3-a
+#[test]
+fn signed_segments_and_the_kernels_are_understood_both_ways() {
+    in_namespace("signed_segments_and_the_kernels_are_understood_both_ways", || {
+        let host = host(true);
+        for family in 0..2 {
+            let key = Md5Sig { address: HOST[family], prefix: None, key: (*b"secret").into() };
+            let listener = Socket::new(&host, SocketAddr::new(OURS[family], 0)).unwrap();
+            listener.set_option(&SockOpt::Md5Sig(key.clone())).unwrap();
+            listener.bind(SocketAddr::new(OURS[family], 80)).unwrap();
+            listener.listen(8).unwrap();
+            let mut python = Command::new("python3")
+                .args(["-c", SIGNED, ["4", "6"][family]])
+                .args([HOST[family].to_string(), OURS[family].to_string(), "80".to_owned()])
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut said = std::io::BufReader::new(python.stdout.take().unwrap()).lines();
+            assert_eq!(said.next().unwrap().unwrap(), "listening");
+            let client = Socket::new(&host, SocketAddr::new(OURS[family], 0)).unwrap();
+            client.set_option(&SockOpt::Md5Sig(key)).unwrap();
+            client.connect(SocketAddr::new(HOST[family], 7)).unwrap();
+            let client = sockeye::net::TcpStream::from(client);
+            (&client).write_all(&data(1 << 20)).unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+            let mut text = Vec::new();
+            (&client).read_to_end(&mut text).unwrap();
+            assert!(text == data(1 << 20));
+            let server = sockeye::net::TcpStream::from(listener.accept().unwrap().0);
+            text.clear();
+            (&server).read_to_end(&mut text).unwrap();
+            assert!(text == data(1 << 20));
+            (&server).write_all(&text).unwrap();
+            drop(server);
+            assert_eq!(said.next().unwrap().unwrap(), "same");
+            assert!(python.wait().unwrap().success());
+            let stats = host.stats();
+            let refused = stats.tcp_md5_not_found + stats.tcp_md5_unexpected + stats.tcp_md5_failure;
+            assert_eq!((refused, stats.retrans_segs), (0, 0), "{stats:?}");
+        }
     });
 }

@@ -35,7 +35,7 @@ impl Ours {
         Ours { client, server }
     }
     fn bind(&self, port: u16) -> io::Result<sockeye::net::TcpListener> {
-        self.server.bind(("10.0.0.2", port))
+        self.server.bind(("192.0.2.2", port))
     }
     fn connect(&self, address: SocketAddr) -> io::Result<sockeye::net::TcpStream> {
         self.client.connect(address)
@@ -50,7 +50,7 @@ impl Ours {
 }
 
 macro_rules! parity {
-    ($($(#[$doc:meta])* fn $name:ident($net:ident) $body:block)*) => {
+    ($($(#[$meta:meta])* fn $name:ident($net:ident) $body:block)*) => {
         mod kernel {
             #[allow(unused_imports)]
             use {super::{Kernel, LONG}, std::io::*, std::net::{Shutdown, TcpListener, TcpStream}, std::thread, std::time::*};
@@ -59,7 +59,7 @@ macro_rules! parity {
                 let client = net.connect(listener.local_addr().unwrap()).unwrap();
                 (client, listener.accept().unwrap().0)
             }
-            $($(#[$doc])* #[test] fn $name() { let $net = Kernel::new(); $body })*
+            $($(#[$meta])* fn $name() { let $net = Kernel::new(); $body })*
         }
         mod ours {
             #[allow(unused_imports)]
@@ -69,13 +69,14 @@ macro_rules! parity {
                 let client = net.connect(listener.local_addr().unwrap()).unwrap();
                 (client, listener.accept().unwrap().0)
             }
-            $($(#[$doc])* #[test] fn $name() { let $net = Ours::new(); $body })*
+            $($(#[$meta])* fn $name() { let $net = Ours::new(); $body })*
         }
     };
 }
 
 parity! {
     /// Shows: posix-accept-a, posix-connect-a, posix-recv-b
+    #[test]
     fn bytes_pass_both_ways_and_end(net) {
         let (mut client, mut server) = pair(&net);
         client.write_all(b"ping").unwrap();
@@ -93,6 +94,7 @@ parity! {
     }
 
     /// Shows: posix-connect-a, posix-getname-a
+    #[test]
     fn both_ends_know_both_addresses(net) {
         let listener = net.bind(0).unwrap();
         let address = listener.local_addr().unwrap();
@@ -106,6 +108,7 @@ parity! {
     }
 
     /// Shows: posix-connect-d
+    #[test]
     fn nobody_listening_is_refused(net) {
         let listener = net.bind(0).unwrap();
         let address = listener.local_addr().unwrap();
@@ -114,6 +117,7 @@ parity! {
         assert_eq!(net.connect_timeout(&address, LONG).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     }
 
+    #[test]
     fn a_port_in_use_cannot_be_bound_again(net) {
         let listener = net.bind(0).unwrap();
         let error = net.bind(listener.local_addr().unwrap().port()).unwrap_err();
@@ -122,6 +126,7 @@ parity! {
     }
 
     /// Shows: posix-recv-c
+    #[test]
     fn a_read_waits_no_longer_than_its_time(net) {
         let (mut client, _server) = pair(&net);
         assert_eq!(client.read_timeout().unwrap(), None);
@@ -137,6 +142,7 @@ parity! {
     }
 
     /// Shows: posix-send-f
+    #[test]
     fn a_write_waits_no_longer_than_its_time(net) {
         let (mut client, _server) = pair(&net);
         client.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
@@ -151,6 +157,7 @@ parity! {
     }
 
     /// Shows: posix-accept-b, posix-recv-c, posix-nonblock-a
+    #[test]
     fn what_does_not_wait_says_so(net) {
         let listener = net.bind(0).unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -173,6 +180,7 @@ parity! {
     }
 
     /// Shows: posix-send-a
+    #[test]
     fn a_write_that_does_not_wait_is_short(net) {
         let (mut client, mut server) = pair(&net);
         client.set_nonblocking(true).unwrap();
@@ -207,6 +215,7 @@ parity! {
     }
 
     /// Shows: posix-recv-e
+    #[test]
     fn peeking_takes_nothing(net) {
         let (mut client, mut server) = pair(&net);
         client.write_all(b"abc").unwrap();
@@ -223,6 +232,7 @@ parity! {
     }
 
     /// Shows: posix-close-b
+    #[test]
     fn the_last_clone_closes(net) {
         let (client, mut server) = pair(&net);
         let mut clone = client.try_clone().unwrap();
@@ -237,6 +247,7 @@ parity! {
     }
 
     /// Shows: posix-shutdown-a, posix-send-c
+    #[test]
     fn after_shutdown_writes_fail_and_reads_go_on(net) {
         let (mut client, mut server) = pair(&net);
         client.shutdown(Shutdown::Write).unwrap();
@@ -249,6 +260,7 @@ parity! {
         assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
     }
 
+    #[test]
     fn shutting_down_wakes_a_reader(net) {
         let (client, _server) = pair(&net);
         let mut reader = client.try_clone().unwrap();
@@ -259,6 +271,7 @@ parity! {
     }
 
     /// Shows: posix-send-d
+    #[test]
     fn unread_data_at_the_end_resets(net) {
         let (mut client, server) = pair(&net);
         client.write_all(&[1; 100]).unwrap();
@@ -274,6 +287,7 @@ parity! {
     }
 
     /// Shows: posix-soerror-a, posix-sockopt-c
+    #[test]
     fn options_read_back(net) {
         let (client, _server) = pair(&net);
         assert!(!client.nodelay().unwrap());
@@ -286,6 +300,7 @@ parity! {
         assert_eq!(client.set_ttl(256).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
 
+    #[test]
     fn slices_are_written_and_read_as_one(net) {
         let (mut client, mut server) = pair(&net);
         let parts = [IoSlice::new(b"one "), IoSlice::new(b""), IoSlice::new(b"two "), IoSlice::new(b"three")];
@@ -302,6 +317,7 @@ parity! {
         assert_eq!(got, b"one two three");
     }
 
+    #[test]
     fn listeners_hand_out_connections_in_order(net) {
         let listener = net.bind(0).unwrap();
         let address = listener.local_addr().unwrap();
@@ -321,6 +337,7 @@ parity! {
     }
 
     /// Shows: posix-concurrent-a
+    #[test]
     fn one_connection_serves_threads_in_both_directions(net) {
         let (client, server) = pair(&net);
         const SIZE: usize = 8 << 20;
@@ -348,6 +365,7 @@ parity! {
         }
     }
 
+    #[test]
     fn timeouts_of_zero_are_refused(net) {
         let address = net.bind(0).unwrap().local_addr().unwrap();
         let error = net.connect_timeout(&address, Duration::ZERO).unwrap_err();

@@ -17,7 +17,7 @@ const LONG: Duration = Duration::from_secs(20);
 
 async fn joined() -> (Host, Host, TcpListener, TcpStream, TcpStream) {
     let (a, b) = Host::pair().unwrap();
-    let listener = TcpListener::bind(&b, "10.0.0.2:0").unwrap();
+    let listener = TcpListener::bind(&b, "192.0.2.2:0").unwrap();
     let client = TcpStream::connect(&a, listener.local_addr().unwrap()).await.unwrap();
     let (server, peer) = listener.accept().await.unwrap();
     assert_eq!(client.local_addr().unwrap(), peer);
@@ -70,7 +70,7 @@ async fn streams_pass_whole_both_ways_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_tasks_connect_and_are_answered() {
     let (a, b) = Host::pair().unwrap();
-    let listener = TcpListener::bind(&b, "10.0.0.2:7").unwrap();
+    let listener = TcpListener::bind(&b, "192.0.2.2:7").unwrap();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
@@ -84,7 +84,7 @@ async fn a_thousand_tasks_connect_and_are_answered() {
         .map(|n| {
             let a = a.clone();
             tokio::spawn(async move {
-                let mut stream = TcpStream::connect(&a, "10.0.0.2:7").await.unwrap();
+                let mut stream = TcpStream::connect(&a, "192.0.2.2:7").await.unwrap();
                 stream.write_all(&n.to_be_bytes()).await.unwrap();
                 stream.shutdown().await.unwrap();
                 let mut back = Vec::new();
@@ -112,7 +112,7 @@ async fn a_cancelled_call_loses_nothing() {
     timeout(LONG, server.read_exact(&mut out)).await.unwrap().unwrap();
     assert_eq!(&out, b"all of it");
     let address = listener.local_addr().unwrap();
-    cancel(TcpStream::connect(&a, "10.0.0.9:9")).await; // nobody is there: the attempt is closed
+    cancel(TcpStream::connect(&a, "192.0.2.9:9")).await; // nobody is there: the attempt is closed
     let _second = TcpStream::connect(&a, address).await.unwrap();
     timeout(LONG, listener.accept()).await.unwrap().unwrap();
     assert!(a.snapshot().iter().all(|row| row.remote.port() != 9), "the cancelled attempt is gone");
@@ -174,7 +174,7 @@ async fn a_full_socket_makes_a_writer_wait_until_there_is_room() {
 #[tokio::test]
 async fn refused_is_refused_and_ends_are_seen() {
     let (a, _b, _listener, client, server) = joined().await;
-    let error = TcpStream::connect(&a, "10.0.0.2:1").await.unwrap_err();
+    let error = TcpStream::connect(&a, "192.0.2.2:1").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     drop(client);
     let ready = timeout(LONG, server.ready(Ready::RDHUP)).await.unwrap().unwrap();
@@ -208,7 +208,7 @@ async fn dropping_never_waits() {
 #[test]
 fn no_runtime_is_needed() {
     let (a, b) = Host::pair().unwrap();
-    let listener = TcpListener::bind(&b, "10.0.0.2:0").unwrap();
+    let listener = TcpListener::bind(&b, "192.0.2.2:0").unwrap();
     let address = listener.local_addr().unwrap();
     let mut accepting = pin!(listener.accept());
     let mut cx = Context::from_waker(Waker::noop());

@@ -17,10 +17,10 @@ use sockeye::core::wire::{IpTemplate, Upper, parse, take_payload};
 use sockeye::core::{Packet, Payload};
 use sockeye::device::{Device, Tun, TunOptions, Wait};
 
-const HOST4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1));
-const OURS4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 2));
-const HOST6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, 0, 1));
-const OURS6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, 0, 2));
+const HOST4: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 9, 1));
+const OURS4: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 9, 2));
+const HOST6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 1));
+const OURS6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 2));
 
 fn options(offload: bool) -> TunOptions {
     TunOptions {

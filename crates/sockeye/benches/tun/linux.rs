@@ -12,9 +12,9 @@ use sockeye::core::tcp::Why;
 use sockeye::core::trace::What;
 use sockeye::device::{Tun, TunOptions};
 
-const KERNEL: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1));
-const OURS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 2));
-const FAR: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 8, 0, 2));
+const KERNEL: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 9, 1));
+const OURS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 9, 2));
+const FAR: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 8, 2));
 const INSIDE: &str = "SOCKEYE_BENCH_NAMESPACE";
 /// Bytes a call.
 const CALL: usize = 256 << 10;
@@ -239,7 +239,7 @@ fn veth(size: u64) {
     ready(&mut output);
     let pid = far.id().to_string();
     ip(&["link", "add", "ve0", "type", "veth", "peer", "name", "ve1", "netns", &pid]);
-    ip(&["addr", "add", "10.8.0.1/24", "dev", "ve0"]);
+    ip(&["addr", "add", "198.18.8.1/24", "dev", "ve0"]);
     ip(&["link", "set", "ve0", "up"]);
     input.write_all(b"1").unwrap();
     ready(&mut output);
@@ -267,7 +267,7 @@ fn far_end() {
     };
     say();
     std::io::stdin().read_exact(&mut [0; 1]).unwrap();
-    ip(&["addr", "add", "10.8.0.2/24", "dev", "ve1"]);
+    ip(&["addr", "add", "198.18.8.2/24", "dev", "ve1"]);
     ip(&["link", "set", "ve1", "up"]);
     let listener = std::net::TcpListener::bind((FAR, 80)).unwrap();
     say();

@@ -3,7 +3,15 @@
 //! A [`Device`] is shared between the threads that send (any caller) and the driver's thread that
 //! receives; so every method takes `&self` and none waits but [`Device::wait`].
 
+#[cfg(target_os = "linux")]
+mod buffers;
+pub mod impaired;
+#[cfg(target_os = "linux")]
+pub mod lan;
+pub mod loopback;
 pub mod memory;
+#[cfg(target_os = "linux")]
+mod namespace;
 pub mod tap;
 #[cfg(target_os = "linux")]
 pub mod tun;
@@ -16,7 +24,13 @@ use std::time::Duration;
 
 use sockeye_core::Packet;
 
+pub use impaired::Impaired;
+#[cfg(target_os = "linux")]
+pub use lan::Lan;
+pub use loopback::Loopback;
 pub use memory::{Memory, MemoryOptions, WhenFull};
+#[cfg(target_os = "linux")]
+pub use namespace::enter_own_network;
 pub use tap::{Capture, CaptureOptions, Tap};
 #[cfg(target_os = "linux")]
 pub use tun::{Tun, TunOptions};
@@ -136,41 +150,48 @@ pub trait Device: Send + Sync {
     }
 }
 
-impl<D: Device + ?Sized> Device for Arc<D> {
-    fn name(&self) -> &str {
-        (**self).name()
-    }
-    fn capabilities(&self) -> Capabilities {
-        (**self).capabilities()
-    }
-    fn send(&self, packets: &mut VecDeque<Packet>) -> io::Result<SendReport> {
-        (**self).send(packets)
-    }
-    fn recv(&self, out: &mut Vec<Packet>, max: usize) -> io::Result<usize> {
-        (**self).recv(out, max)
-    }
-    fn wait(&self, wait: Wait, timeout: Option<Duration>) -> io::Result<()> {
-        (**self).wait(wait, timeout)
-    }
-    fn wake(&self) {
-        (**self).wake();
-    }
-    fn stats(&self) -> DeviceStats {
-        (**self).stats()
-    }
-    fn can_wait_beside(&self) -> bool {
-        (**self).can_wait_beside()
-    }
-    fn wait_beside(&self, timeout: Option<Duration>) -> io::Result<()> {
-        (**self).wait_beside(timeout)
-    }
-    fn wake_beside(&self) {
-        (**self).wake_beside();
-    }
-    fn on_arrival(&self, arrival: std::sync::Weak<dyn Arrival>) {
-        (**self).on_arrival(arrival);
-    }
+/// A pointer to a device is one.
+macro_rules! pointer_to_device {
+    ($($pointer:ident)*) => {$(
+        impl<D: Device + ?Sized> Device for $pointer<D> {
+            fn name(&self) -> &str {
+                (**self).name()
+            }
+            fn capabilities(&self) -> Capabilities {
+                (**self).capabilities()
+            }
+            fn send(&self, packets: &mut VecDeque<Packet>) -> io::Result<SendReport> {
+                (**self).send(packets)
+            }
+            fn recv(&self, out: &mut Vec<Packet>, max: usize) -> io::Result<usize> {
+                (**self).recv(out, max)
+            }
+            fn wait(&self, wait: Wait, timeout: Option<Duration>) -> io::Result<()> {
+                (**self).wait(wait, timeout)
+            }
+            fn wake(&self) {
+                (**self).wake();
+            }
+            fn stats(&self) -> DeviceStats {
+                (**self).stats()
+            }
+            fn can_wait_beside(&self) -> bool {
+                (**self).can_wait_beside()
+            }
+            fn wait_beside(&self, timeout: Option<Duration>) -> io::Result<()> {
+                (**self).wait_beside(timeout)
+            }
+            fn wake_beside(&self) {
+                (**self).wake_beside();
+            }
+            fn on_arrival(&self, arrival: std::sync::Weak<dyn Arrival>) {
+                (**self).on_arrival(arrival);
+            }
+        }
+    )*};
 }
+
+pointer_to_device!(Box Arc);
 
 /// [`DeviceStats`] as several threads count them.
 #[derive(Debug, Default)]

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use smallvec::SmallVec;
 use sockeye_core::Packet;
@@ -19,18 +19,13 @@ use sockeye_core::packet::{Checksum, MAX_PACKET};
 use sockeye_core::wire::gso;
 use sockeye_core::wire::tcp::CHECKSUM_AT;
 
+use super::buffers::{Buffers, owned};
 use super::{Capabilities, Counters, Device, DeviceStats, SendReport, Wait};
 use crate::sys::netlink::Interface;
 use crate::sys::tun::{self as sys, VNET_HEADER};
 
-/// A read buffer is cut into packets until less than the longest packet is left of it.
-const CHUNK: usize = 512 << 10;
 /// Bytes received at once: what one look at the device brings is to be in the caches when it is read.
 const BURST: usize = 256 << 10;
-/// Read buffers whose packets are still in use that are kept to be filled again.
-const CHUNKS: usize = 12;
-/// Packets up to this many bytes are copied out of the read buffer: a reference would keep all of it.
-const COPY_MAX: usize = 2_048;
 
 /// virtio's `flags`: the checksum is open; the checksum was verified.
 const NEEDS_CSUM: u8 = 1;
@@ -88,40 +83,6 @@ pub struct Tun {
     vnet_header: bool,
     buffers: Mutex<Buffers>,
     counters: Counters,
-}
-
-/// Where packets are read to: memory that was written to before, as long as there is some, for fresh memory
-/// costs a page fault for every 4 KiB.
-#[derive(Default)]
-struct Buffers {
-    present: BytesMut,
-    /// Full ones, the oldest first: free again when the last packet in them is gone.
-    used: VecDeque<BytesMut>,
-}
-
-impl Buffers {
-    /// Goes back to the beginning of the present one if nothing of it is in use, for that is in the caches.
-    fn rewind(&mut self) {
-        let _ = self.present.try_reclaim(CHUNK);
-    }
-
-    /// Room for the longest packet.
-    fn room(&mut self) -> &mut BytesMut {
-        let longest = VNET_HEADER + MAX_PACKET;
-        if self.present.capacity() < longest && !self.present.try_reclaim(longest) {
-            let free = self.used.iter_mut().position(|buffer| buffer.try_reclaim(longest));
-            let next = free.and_then(|at| self.used.remove(at));
-            let full =
-                std::mem::replace(&mut self.present, next.unwrap_or_else(|| BytesMut::with_capacity(CHUNK)));
-            if full.capacity() > 0 {
-                self.used.push_back(full);
-                if self.used.len() > CHUNKS {
-                    self.used.pop_front();
-                }
-            }
-        }
-        &mut self.present
-    }
 }
 
 impl Tun {
@@ -300,7 +261,7 @@ impl Device for Tun {
         let (mut count, mut bytes) = (0, 0);
         buffers.rewind();
         while count < max && bytes < BURST {
-            let buffer = buffers.room();
+            let buffer = buffers.room(VNET_HEADER);
             match sys::read_into(&self.fd, buffer) {
                 Ok(0) => break,
                 Ok(_) => {
@@ -352,21 +313,6 @@ impl Device for Tun {
 fn signal(eventfd: &OwnedFd) {
     // It fails only when the counter is full, and then the sleeper is being woken anyway.
     let _ = rustix::io::write(eventfd, &1u64.to_ne_bytes());
-}
-
-/// The packet in `bytes`, which is empty then: copied if it is short.
-fn owned(bytes: &mut BytesMut) -> Packet {
-    if bytes.len() > COPY_MAX {
-        return Packet::from_bytes(bytes.split().freeze());
-    }
-    let mut packet = Packet::default();
-    if bytes.len() <= packet.head.room() {
-        packet.head.extend(bytes);
-    } else {
-        packet.payload.push(Bytes::copy_from_slice(bytes));
-    }
-    bytes.clear();
-    packet
 }
 
 /// The `struct virtio_net_hdr` (native byte order) that tells the kernel what is left to do.

@@ -21,6 +21,22 @@ struct Chunk {
 }
 
 impl Chunks {
+    /// An empty vector with room for a chunk, to be filled up to its capacity.
+    pub(crate) fn take(&self) -> Vec<u8> {
+        let free = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        free.unwrap_or_else(|| Vec::with_capacity(CHUNK))
+    }
+
+    /// What was put into a vector of [`Chunks::take`], by reference; the vector comes back with the last one.
+    pub(crate) fn wrap(&self, bytes: Vec<u8>) -> Bytes {
+        Bytes::from_owner(Chunk { bytes, home: self.clone() })
+    }
+
+    /// A vector of [`Chunks::take`] that is not needed any more.
+    pub(crate) fn give_back(&self, bytes: Vec<u8>) {
+        drop(Chunk { bytes, home: self.clone() });
+    }
+
     /// A copy of `data`.
     pub(crate) fn copy(&self, data: &[u8]) -> VecDeque<Bytes> {
         data.chunks(CHUNK).map(|part| self.copy_part(part)).collect()
@@ -30,10 +46,9 @@ impl Chunks {
         if part.len() <= CHUNK / 4 {
             return Bytes::copy_from_slice(part);
         }
-        let free = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut bytes = free.unwrap_or_else(|| Vec::with_capacity(CHUNK));
+        let mut bytes = self.take();
         bytes.extend_from_slice(part);
-        Bytes::from_owner(Chunk { bytes, home: self.clone() })
+        self.wrap(bytes)
     }
 
     /// How many are free.

@@ -45,6 +45,8 @@ pub struct HostBuilder {
 struct Link {
     device: Arc<dyn Device>,
     addresses: Vec<Cidr>,
+    accept_any: bool,
+    loopback: bool,
 }
 
 /// A device and how it is.
@@ -113,7 +115,12 @@ impl HostBuilder {
 
     /// Adds a device; an interface of its name comes with it.
     pub fn device(mut self, device: impl Device + 'static) -> Self {
-        self.links.push(Link { device: Arc::new(device), addresses: Vec::new() });
+        self.links.push(Link {
+            device: Arc::new(device),
+            addresses: Vec::new(),
+            accept_any: false,
+            loopback: false,
+        });
         self
     }
 
@@ -124,6 +131,27 @@ impl HostBuilder {
     pub fn address(mut self, address: impl Into<IpAddr>, prefix: u8) -> Self {
         let link = self.links.last_mut().expect("`address` follows the device that it belongs to");
         link.addresses.push(Cidr::new(address.into(), prefix));
+        self
+    }
+
+    /// Takes packets to any address that come by the device added last as its own: what a forwarder needs.
+    ///
+    /// # Panics
+    /// If no device was added.
+    pub fn accept_any(mut self) -> Self {
+        let link = self.links.last_mut().expect("`accept_any` follows the device that it belongs to");
+        link.accept_any = true;
+        self
+    }
+
+    /// Traffic to the host's own addresses, 127.0.0.0/8 and ::1 included, goes over the device added last instead of
+    /// staying inside: what is sent there must come back.
+    ///
+    /// # Panics
+    /// If no device was added.
+    pub fn loopback(mut self) -> Self {
+        let link = self.links.last_mut().expect("`loopback` follows the device that it belongs to");
+        link.loopback = true;
         self
     }
 
@@ -153,7 +181,7 @@ impl HostBuilder {
     pub fn capture(mut self, capture: Arc<Capture>) -> io::Result<Self> {
         let link = self.links.pop().expect("`capture` follows the device that it belongs to");
         let device = Arc::new(Tap::new(link.device, capture.clone())?);
-        self.links.push(Link { device, addresses: link.addresses });
+        self.links.push(Link { device, ..link });
         self.captures.push(capture);
         Ok(self)
     }
@@ -195,6 +223,8 @@ impl HostBuilder {
             let mut interface = Interface::new(link.device.name(), capabilities.mtu, link.addresses);
             interface.gso_max = capabilities.gso_max;
             interface.checksum_offload = capabilities.checksum_tx;
+            interface.accept_any = link.accept_any;
+            interface.loopback = link.loopback;
             ports.push(Port::new(link.device, stack.add_interface(interface)));
         }
         for (destination, gateway, index) in self.routes {
@@ -240,7 +270,7 @@ impl Host {
         HostBuilder::default()
     }
 
-    /// Two hosts joined by an in-memory link, 10.0.0.1 and fd00::1 with 10.0.0.2 and fd00::2, on one clock.
+    /// Two hosts joined by an in-memory link, 192.0.2.1 and 2001:db8::1 with 192.0.2.2 and 2001:db8::2, on one clock.
     ///
     /// # Errors
     /// As [`HostBuilder::build`].
@@ -260,8 +290,8 @@ impl Host {
         let (a, b) = Memory::pair(options);
         let build = |device: Memory, last: u8| {
             let builder = Host::builder().clock(clock).device(device);
-            let v6 = IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(last)]);
-            change(builder.address([10, 0, 0, last], 24).address(v6, 64)).build()
+            let v6 = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(last)]);
+            change(builder.address([192, 0, 2, last], 24).address(v6, 64)).build()
         };
         Ok((build(a, 1)?, build(b, 2)?))
     }

@@ -13,6 +13,7 @@ mod records;
 mod shard;
 mod waiters;
 
+pub(crate) use chunks::Chunks;
 pub use clock::Clock;
 pub(crate) use host::into_io;
 pub use host::{DeviceStatus, Host, HostBuilder, ShutdownReport, WeakHost};

@@ -222,6 +222,11 @@ impl Shard {
         self.poll_close(id, Waker::noop(), |stack, now| OpPoll::Ready(stack.close(now, id)));
     }
 
+    /// Resets a connection and closes its socket.
+    pub(crate) fn abort_now(&self, id: SocketId) {
+        self.poll_close(id, Waker::noop(), |stack, now| OpPoll::Ready(stack.abort(now, id)));
+    }
+
     /// Starts reading records.
     pub(crate) fn subscribe(&self, capacity: usize) -> Records {
         let mut inner = self.lock();
@@ -365,10 +370,9 @@ impl Shard {
         }
         let mut inner = self.lock();
         let now = self.clock.now();
-        for packet in packets.drain(..) {
-            inner.stack.receive(now, port.interface, packet);
-        }
+        inner.stack.receive_batch(now, port.interface, packets.iter_mut());
         self.finish(inner);
+        packets.clear();
         true
     }
 

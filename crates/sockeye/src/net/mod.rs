@@ -10,8 +10,8 @@
 //! use sockeye::net::{TcpListener, TcpStream};
 //!
 //! let (a, b) = Host::pair()?;
-//! let listener = TcpListener::bind(&b, "10.0.0.2:80")?;
-//! let mut client = TcpStream::connect(&a, "10.0.0.2:80")?;
+//! let listener = TcpListener::bind(&b, "192.0.2.2:80")?;
+//! let mut client = TcpStream::connect(&a, "192.0.2.2:80")?;
 //! let (mut server, _) = listener.accept()?;
 //! client.write_all(b"hello")?;
 //! let mut hello = [0; 5];

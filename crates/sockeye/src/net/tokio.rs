@@ -23,22 +23,22 @@ use sockeye_core::{Errno, Instant, Ready};
 use super::socket::{AsSocket, Socket};
 use crate::driver::{Host, Polled, Ticket, into_io};
 
-const READABLE: Ready = Ready::IN.union(Ready::RDHUP).union(Ready::ERR).union(Ready::HUP);
-const WRITABLE: Ready = Ready::OUT.union(Ready::ERR).union(Ready::HUP);
+pub(crate) const READABLE: Ready = Ready::IN.union(Ready::RDHUP).union(Ready::ERR).union(Ready::HUP);
+pub(crate) const WRITABLE: Ready = Ready::OUT.union(Ready::ERR).union(Ready::HUP);
 
 /// A task's place among a socket's waiters; given up when it is dropped.
-struct Slot {
+pub(crate) struct Slot {
     socket: Socket,
     ticket: Option<Ticket>,
 }
 
 impl Slot {
-    fn new(socket: &Socket) -> Slot {
+    pub(crate) fn new(socket: &Socket) -> Slot {
         Slot { socket: socket.clone(), ticket: None }
     }
 
     /// Asks `op` once; pending keeps the task's waker.
-    fn poll<T>(
+    pub(crate) fn poll<T>(
         &mut self,
         cx: &mut Context<'_>,
         op: impl FnOnce(&mut Stack, Instant) -> OpPoll<T>,
@@ -50,7 +50,7 @@ impl Slot {
         }
     }
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>, interest: Ready) -> Poll<Ready> {
+    pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>, interest: Ready) -> Poll<Ready> {
         let shard = self.socket.host().shard();
         let ready = shard.poll_ready(self.socket.id(), interest, cx.waker(), &mut self.ticket);
         if ready.is_empty() { Poll::Pending } else { Poll::Ready(ready) }
@@ -96,7 +96,7 @@ impl Drop for Slot {
 }
 
 /// A call that never waits as an operation: EAGAIN means to wait for `interest`.
-fn or_wait<T>(result: Result<T, Errno>, interest: Ready) -> OpPoll<T> {
+pub(crate) fn or_wait<T>(result: Result<T, Errno>, interest: Ready) -> OpPoll<T> {
     match result {
         Err(Errno::EAGAIN) => OpPoll::Wait { interest, deadline: Instant::NEVER },
         result => OpPoll::Ready(result),
@@ -104,7 +104,7 @@ fn or_wait<T>(result: Result<T, Errno>, interest: Ready) -> OpPoll<T> {
 }
 
 /// Waits until `socket` is ready for one of `interest`, an error or its end.
-async fn ready_for(socket: &Socket, interest: Ready) -> io::Result<Ready> {
+pub(crate) async fn ready_for(socket: &Socket, interest: Ready) -> io::Result<Ready> {
     let mut slot = Slot::new(socket);
     let ready = poll_fn(|cx| slot.poll_ready(cx, interest)).await;
     if ready.contains(Ready::NVAL) { Err(into_io(Errno::EBADF)) } else { Ok(ready) }

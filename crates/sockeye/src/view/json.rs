@@ -40,10 +40,14 @@ pub fn record_to_json(record: &Record) -> Value {
         What::Timer(timer) => {
             put("timer", json!(timer.name()));
         }
-        What::Congestion { cwnd, ssthresh, srtt, state } => {
+        What::Congestion { cwnd, ssthresh, srtt, min_rtt, pacing_rate, delivery_rate, undone, state } => {
             put("cwnd", json!(cwnd));
             put("ssthresh", json!(ssthresh));
             put("srtt", json!(srtt.as_secs_f64()));
+            put("min_rtt", json!(min_rtt.as_secs_f64()));
+            put("pacing_rate", json!(pacing_rate));
+            put("delivery_rate", json!(delivery_rate));
+            put("undone", json!(undone.map(|undone| undone.name())));
             put("state", json!(state));
         }
         What::Ended { error } => {

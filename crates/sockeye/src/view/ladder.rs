@@ -115,10 +115,17 @@ impl Ladder {
                 Some(self.middle(at, tuple, side, &format!("dropped: {}", reason.text()), ""))
             }
             What::Timer(timer) => Some(self.middle(at, tuple, side, &format!("timer: {}", timer.name()), "")),
-            What::Congestion { cwnd, ssthresh, srtt, state } => {
+            What::Congestion { cwnd, ssthresh, srtt, min_rtt, pacing_rate, delivery_rate, undone, state } => {
                 let threshold = if *ssthresh >= i32::MAX as u32 { "-".into() } else { ssthresh.to_string() };
-                let text = format!("{state}: cwnd {cwnd} ssthresh {threshold} srtt {srtt:.1?}");
-                Some(self.middle(at, tuple, side, &text, ""))
+                let text =
+                    format!("{state}: cwnd {cwnd} ssthresh {threshold} srtt {srtt:.1?} min {min_rtt:.1?}");
+                let mut why = undone.map_or(String::new(), |undone| format!("undone: {} ", undone.name()));
+                for (name, rate) in [("delivered", delivery_rate), ("paced", pacing_rate)] {
+                    if *rate > 0 {
+                        let _ = write!(why, "{name} {:.1} Mbit/s ", *rate as f64 * 8e-6);
+                    }
+                }
+                Some(self.middle(at, tuple, side, &text, &why))
             }
             _ => None,
         }

@@ -25,8 +25,8 @@ impl Write for Shared {
     }
 }
 
-const A: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 4_000);
-const B: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 80);
+const A: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 4_000);
+const B: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), 80);
 
 fn segment(len: usize, gso_size: u16) -> Packet {
     let header = Header { src_port: 4_000, dst_port: 80, flags: Flags::ACK, ..Header::default() };

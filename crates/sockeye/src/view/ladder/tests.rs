@@ -12,7 +12,7 @@ use super::*;
 use crate::view::record_to_json;
 
 fn tuple() -> Tuple {
-    let ip = |last| IpAddr::V4(Ipv4Addr::new(10, 0, 0, last));
+    let ip = |last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
     Tuple { local: SocketAddr::new(ip(1), 4_000), remote: SocketAddr::new(ip(2), 80) }
 }
 
@@ -141,7 +141,7 @@ fn json_has_every_field_of_a_segment() {
         value,
         serde_json::json!({
             "time": 0.00125, "event": "sent", "socket": 7,
-            "local": "10.0.0.1:4000", "remote": "10.0.0.2:80",
+            "local": "192.0.2.1:4000", "remote": "192.0.2.2:80",
             "segment": {
                 "flags": "SYN,ACK", "seq": 5, "ack": 6, "len": 0, "win": 500, "mss": 1460,
                 "ts": { "val": 1, "ecr": 2 }
