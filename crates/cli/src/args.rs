@@ -6,7 +6,11 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sockeye::core::Profile;
+use sockeye::core::link::{GRAMMAR, LinkSpec};
 
+use crate::bench::BenchArgs;
+use crate::conformance::ConformanceArgs;
+use crate::run::RunArgs;
 use crate::script::ScriptArgs;
 
 /// What each exit code means; stands under every manual page.
@@ -30,12 +34,14 @@ Examples:
   sudo sockeye serve --device tun:tun0 --address 192.0.2.2/24 --port 8080 --http .
   sudo sockeye connect --device tun:tun1 --address 198.51.100.2/24 198.51.100.1 22
   sockeye script FILE.pkt           exact segments, calls and times, in the packetdrill language
+  sockeye conformance               each requirement, and the tests that show it
 
 `sockeye help COMMAND` is the manual of a command.";
 
 const DEMO_EXAMPLES: &str = "\
 Examples:
   sockeye demo --bytes 1GiB         a longer transfer
+  sockeye demo --link delay=40ms,rate=100mbit,loss=1% --show 60       over a bad link, in virtual time
   sockeye demo --json | jq .        each event as a line of JSON
   sockeye demo --pcap demo.pcapng   and a capture, with states in the packets' comments";
 
@@ -44,6 +50,7 @@ Examples:
   sudo sockeye serve --device tun:tun0 --address 192.0.2.2/24 --address 2001:db8::2/64 --port 8080 --http public
       and from the same machine: curl http://192.0.2.2:8080/
   sudo sockeye serve --device tun:tun0 --address 192.0.2.2/24 --port 7 --echo --trace
+  sudo sockeye serve --device tun:tun0 --address 192.0.2.2/24 --port 80 --http . --link delay=40ms,rate=20mbit,loss=1%
   sudo sockeye serve --device tun:tun0 --address 192.0.2.2/24 --port 2323 --exec 'date; cat'
 
 The device: `tun:NAME` is a TUN interface of Linux. It is made if it does not exist, and the kernel's end
@@ -72,6 +79,30 @@ Examples:
   sockeye script crates/sim/scripts --json | jq 'select(.passed | not)'
   sudo sockeye script --against kernel --neutral crates/sim/scripts";
 
+const CONFORMANCE_EXAMPLES: &str = "\
+Examples:
+  sockeye conformance --rfc 7323    one RFC, requirement by requirement, with the tests that show it
+  sockeye conformance --missing     what no test shows, and why
+  sockeye conformance --json | jq '.requirements[] | select(.status != \"shown\") | .id'";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  sockeye run --link delay=80ms,loss=2% --trace -- curl http://localhost:8000/
+  sockeye run -- sh -c './server & ./client'       both sides, over the link and with the whole handshake
+  sockeye run --publish 8080:80 -- nginx -g 'daemon off;'
+  sockeye run --publish all -- python3 -m http.server
+  sockeye run --net lan:home --address 198.18.0.1 -- python3 -m http.server &
+  sockeye run --net lan:home -- curl http://198.18.0.1:8000/
+  sudo sockeye run --net tun:tun0 --address 192.0.2.2/24 -- curl http://192.0.2.1/
+
+Networks:
+  user      the program's packets pass the link to a second stack, which carries each connection on over this
+            machine's own sockets; no rights needed
+  lan:NAME  a network that every `sockeye run` of yours on this machine joins by its name, each with an address
+            of its own (198.18.0.0/15 and 2001:db8::/64)
+  tun:NAME  packets through a TUN device, as root or in a namespace of its own with --unshare
+In a lan and on a TUN device the machine's own loopback is still reached over its sockets.";
+
 /// A complete TCP outside the kernel.
 ///
 /// Sockeye is TCP connection management in user space: ports, sockets, listeners with their two queues, the
@@ -94,15 +125,15 @@ pub enum Command {
     /// the demo moves time forward instead of sleeping, and says so.
     ///
     /// Exit code 0 only if every byte arrived and both ends ended as they should.
-    #[command(after_long_help = concat_help(DEMO_EXAMPLES))]
+    #[command(after_long_help = link_help(DEMO_EXAMPLES))]
     Demo(DemoArgs),
     /// Accept connections on a device: echo, files over HTTP, a program ...
     ///
     /// Listens on PORT at each of the addresses given and serves every connection that comes.
-    #[command(after_long_help = concat_help(SERVE_EXAMPLES))]
+    #[command(after_long_help = link_help(SERVE_EXAMPLES))]
     Serve(ServeArgs),
     /// Open a connection over a device and join it to standard input and output
-    #[command(after_long_help = concat_help(CONNECT_EXAMPLES))]
+    #[command(after_long_help = link_help(CONNECT_EXAMPLES))]
     Connect(ConnectArgs),
     /// Run scripts in the packetdrill language: exact segments, calls and times
     ///
@@ -113,11 +144,49 @@ pub enum Command {
     /// Exit code 0 only if all passed; a script that cannot be run has failed.
     #[command(after_long_help = concat_help(SCRIPT_EXAMPLES))]
     Script(ScriptArgs),
+    /// Measure: flows over bad links beside Linux ...
+    Bench(BenchArgs),
+    /// Say what is required (RFCs, POSIX, published attacks) and which tests show it
+    ///
+    /// The tests say what they show; the build of this program read it from them. A requirement counts as shown if a test
+    /// that claims it runs under the default profile, or, where that does not promise it, under one that does. The figure of the seeded faults says how many small changes
+    /// that break such a rule were noticed by the tests that claim it.
+    ///
+    /// Exit code 0 only if every `must` is shown or excepted with a reason, and 95 % of `should` are shown.
+    #[command(after_long_help = concat_help(CONFORMANCE_EXAMPLES))]
+    Conformance(ConformanceArgs),
+    /// Run any program over Sockeye, unmodified: its TCP sockets are ours
+    ///
+    /// Works for dynamic and static programs and for what they start, needs no root, and leaves all other sockets to the
+    /// kernel. The program's packets pass a link as good or as bad as you like; behind it each connection is carried on
+    /// over this machine's own sockets. Loopback addresses mean this run where a program of it listens, else this
+    /// machine.
+    ///
+    /// The exit code is the program's, 128 + n if signal n ended it; 125 if `run` itself failed, 126 if the program
+    /// cannot be run, 127 if there is none.
+    #[command(after_long_help = run_help())]
+    Run(RunArgs),
 }
 
 /// A manual page's end: examples and exit codes.
-fn concat_help(examples: &str) -> String {
+pub fn concat_help(examples: &str) -> String {
     format!("{examples}\n\n{EXIT_CODES}")
+}
+
+/// The end of the manual of a command that takes `--link`.
+fn link_help(examples: &str) -> String {
+    let grammar: String = GRAMMAR.lines().map(|line| format!("  {line}\n")).collect();
+    concat_help(&format!("{examples}\n\nA link's SPEC:\n{}", grammar.trim_end()))
+}
+
+fn run_help() -> String {
+    let grammar: String = GRAMMAR.lines().map(|line| format!("  {line}\n")).collect();
+    format!("{RUN_EXAMPLES}\n\nA link's SPEC:\n{}", grammar.trim_end())
+}
+
+/// As the core reads it, with the error's second line where clap's message has ended.
+pub fn parse_link(text: &str) -> Result<LinkSpec, String> {
+    text.parse().map_err(|error| format!("{error}"))
 }
 
 #[derive(Debug, Args)]
@@ -137,6 +206,9 @@ pub struct DemoArgs {
     /// The link's MTU in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 1_500, value_parser = clap::value_parser!(u16).range(68..))]
     pub mtu: u16,
+    /// Put a bad link between the two: delay=40ms,loss=2% ... (below); the clock is moved forward instead of waiting
+    #[arg(long, value_name = "SPEC", value_parser = parse_link)]
+    pub link: Option<LinkSpec>,
     /// Segments of the transfer that are shown one by one
     #[arg(long, value_name = "N", default_value_t = 12)]
     pub show: u32,
@@ -218,6 +290,9 @@ pub struct LinkArgs {
     /// The kernel's own address on the device (repeatable); by default the first free one of each network
     #[arg(long, value_name = "ADDR/PREFIX", conflicts_with = "unconfigured")]
     pub peer_address: Vec<AddressArg>,
+    /// Put a bad link in front of the device: delay=40ms,rate=20mbit,loss=1% ... (below); `up` is from us to the device
+    #[arg(long = "link", value_name = "SPEC", value_parser = parse_link)]
+    pub impair: Option<LinkSpec>,
     /// Leave the kernel's end of the device as it is: no address, not set up
     #[arg(long)]
     pub unconfigured: bool,

@@ -10,7 +10,8 @@ use std::time::Duration;
 use serde_json::json;
 use sockeye::Host;
 use sockeye::core::Config;
-use sockeye::device::{Capture, CaptureOptions, Device, Tun, TunOptions};
+use sockeye::core::link::{LinkCounters, LinkSpec};
+use sockeye::device::{Capture, CaptureOptions, Device, Impaired, Tun, TunOptions};
 use sockeye::view::{Ladder, LadderOptions, Side};
 
 use crate::args::{AddressArg, DeviceArg, LinkArgs};
@@ -19,10 +20,13 @@ use crate::out::{Out, Stream};
 
 /// Records that may wait for the ladder's thread; what comes beyond is lost and counted.
 const TRACE_RECORDS: usize = 65_536;
+/// How long the last segments may take over the bad link when the stack has ended.
+const LAST_SEGMENTS: Duration = Duration::from_secs(5);
 
 /// A stack on a device.
 pub struct Link {
     host: Host,
+    impaired: Option<Arc<Impaired<Tun>>>,
     capture: Option<Arc<Capture>>,
     tracer: Option<thread::JoinHandle<()>>,
     about: String,
@@ -44,7 +48,16 @@ impl Link {
         let mut config = Config::new(args.profile.into());
         config.name = name.clone();
         adjust(&mut config);
-        let mut builder = Host::builder().config(config).device(tun);
+        let mut builder = Host::builder().config(config);
+        let mut impaired = None;
+        builder = match &args.impair {
+            Some(spec) => {
+                let device = Arc::new(Impaired::new(tun, spec));
+                impaired = Some(device.clone());
+                builder.device(device)
+            }
+            None => builder.device(tun),
+        };
         for address in &args.address {
             builder = builder.address(address.address, address.prefix);
         }
@@ -67,7 +80,10 @@ impl Link {
         if !kernel.is_empty() {
             about += &format!(", the kernel's {}", list(&kernel));
         }
-        Ok(Link { host, capture, tracer, about })
+        if let Some(spec) = &args.impair {
+            about += &format!(", behind a link with {}", in_words(spec));
+        }
+        Ok(Link { host, impaired, capture, tracer, about })
     }
 
     pub fn host(&self) -> &Host {
@@ -84,6 +100,11 @@ impl Link {
     /// TIME-WAIT ends with the process: its kernel's side has forgotten the connection by then or waits for itself.
     pub fn finish(self, grace: Duration, out: &Out) {
         let report = self.host.shutdown(grace);
+        if let Some(impaired) = &self.impaired {
+            // A device that has failed is told of below.
+            drop(impaired.drain(LAST_SEGMENTS));
+            tell_link(impaired.counters(), out);
+        }
         if let Some(tracer) = self.tracer {
             // A thread that panicked has said so.
             drop(tracer.join());
@@ -118,7 +139,35 @@ impl Link {
     }
 }
 
-fn cannot_open(name: &str, error: &io::Error) -> Failure {
+/// What stands out of each direction.
+fn in_words(spec: &LinkSpec) -> String {
+    let one = |name: &str, d: &sockeye::core::link::DirectionSpec| {
+        let mut parts = vec![format!("{name} {:.1?}", d.delay)];
+        parts.extend(d.rate.map(|rate| format!("{} Mbit/s", rate as f64 / 1e6)));
+        parts.extend((d.loss > 0.0).then(|| format!("{} % loss", d.loss * 100.0)));
+        parts.join(", ")
+    };
+    format!("{}; {}; seed {}", one("up", &spec.up), one("down", &spec.down), spec.seed)
+}
+
+/// What the bad link did.
+fn tell_link((up, down): (LinkCounters, LinkCounters), out: &Out) {
+    let line = |name: &str, c: &LinkCounters| {
+        let shown = c.rows().into_iter().filter(|(row, n)| *n > 0 && *row != "delivered_bytes");
+        let list: Vec<String> = shown.map(|(row, n)| format!("{n} {}", row.replace('_', " "))).collect();
+        format!("{name} {}", if list.is_empty() { "nothing".to_owned() } else { list.join(", ") })
+    };
+    let object = |c: &LinkCounters| {
+        let rows = c.rows().into_iter().map(|(name, n)| (name.to_owned(), n.into()));
+        serde_json::Value::Object(rows.collect())
+    };
+    out.event(
+        &format!("the link, in segments: {}; {}", line("up", &up), line("down", &down)),
+        || json!({"event": "link", "up": object(&up), "down": object(&down)}),
+    );
+}
+
+pub fn cannot_open(name: &str, error: &io::Error) -> Failure {
     let failure = Failure::new(Code::Device, format!("cannot open tun:{name}: {error}"));
     match error.kind() {
         io::ErrorKind::PermissionDenied => failure.hint(format!(
@@ -130,7 +179,7 @@ fn cannot_open(name: &str, error: &io::Error) -> Failure {
 }
 
 /// Draws the ladder on standard error until the stack ends.
-fn trace(host: &Host) -> thread::JoinHandle<()> {
+pub fn trace(host: &Host) -> thread::JoinHandle<()> {
     let records = host.records(TRACE_RECORDS);
     let out = Out::new(Stream::Stderr, false);
     let options =
@@ -148,18 +197,22 @@ fn trace(host: &Host) -> thread::JoinHandle<()> {
     })
 }
 
-/// What the kernel's end of the device gets: what was asked for; else, if the device is ours to make, the first free
-/// address of each of our networks.
+/// What the kernel's end of the device gets: what was asked for; else [`kernel_side`].
 fn kernel_addresses(args: &LinkArgs, name: &str) -> Vec<AddressArg> {
     if args.unconfigured || !args.peer_address.is_empty() {
         return args.peer_address.clone();
     }
+    kernel_side(&args.address, name)
+}
+
+/// The first free address of each of our networks, if the device `name` is ours to make.
+pub fn kernel_side(addresses: &[AddressArg], name: &str) -> Vec<AddressArg> {
     if Path::new("/sys/class/net").join(name).exists() {
         return Vec::new();
     }
-    let ours: Vec<IpAddr> = args.address.iter().map(|a| a.address).collect();
+    let ours: Vec<IpAddr> = addresses.iter().map(|a| a.address).collect();
     let mut chosen: Vec<AddressArg> = Vec::new();
-    for arg in &args.address {
+    for arg in addresses {
         let known = chosen.iter().any(|c| c.prefix == arg.prefix && network(*c) == network(*arg));
         if let (false, Some(address)) = (known, first_free(*arg, &ours)) {
             chosen.push(AddressArg { address, prefix: arg.prefix });

@@ -217,10 +217,133 @@ fn bad_arguments_are_explained() {
     }
 }
 
+/// A bad link in the demo: every byte arrives all the same, the losses are told, and the same seed loses the same.
+#[test]
+fn demo_over_a_bad_link() {
+    let run = |link: &str| {
+        let events = demo(&["--bytes", "2MB", "--link", link]);
+        let transfer = of_kind(&events, "transfer")[0].clone();
+        assert_eq!(transfer["sha256_sent"], transfer["sha256_received"]);
+        let lost = of_kind(&events, "link").iter().map(|e| e["lost"].as_u64().expect("a number")).collect();
+        (transfer["seconds"].as_f64().expect("a number"), lost)
+    };
+    let (_, lost): (f64, Vec<u64>) = run("delay=20ms,loss=3%,duplicate=1%,reorder=1%/5ms,corrupt=1%,seed=3");
+    assert!(lost.len() == 2 && lost.iter().all(|n| *n > 0), "{lost:?}");
+    let (seconds, _) = run("delay=20ms,rate=10mbit");
+    let asked = 2e6 * 8.0 / 10e6;
+    assert!((asked..asked * 1.2).contains(&seconds), "{seconds} s over 10 Mbit/s");
+}
+
+/// What recovery does can be seen: why each segment was sent again, and how the window, the round trip and the rates
+/// stood whenever its state changed.
+#[test]
+fn demo_shows_what_recovery_does() {
+    let link = "delay=20ms,rate=20mbit,loss=5%,seed=2";
+    let events = demo(&["--bytes", "300000", "--show", "2000", "--link", link]);
+    let again = of_kind(&events, "sent");
+    let reasons = [
+        "retransmit: RTO",
+        "retransmit: RACK",
+        "retransmit: fast",
+        "retransmit: recovery",
+        "tail loss probe",
+    ];
+    let seen = again.iter().filter(|e| reasons.contains(&e["why"].as_str().expect("a reason"))).count();
+    assert!(seen > 0, "nothing was sent again in {} segments", again.len());
+    let moves = of_kind(&events, "congestion");
+    assert!(moves.iter().any(|e| e["state"] == "recovery" || e["state"] == "loss"), "{moves:?}");
+    for event in moves {
+        assert!(event["min_rtt"].as_f64().expect("seconds") >= 0.04, "{event}");
+        assert!(event["srtt"].as_f64() >= event["min_rtt"].as_f64(), "{event}");
+        for key in ["cwnd", "ssthresh", "pacing_rate", "delivery_rate"] {
+            assert!(event[key].is_u64(), "{key} in {event}");
+        }
+        assert!(event.get("undone").is_some(), "{event}");
+    }
+    let text = stdout(&sockeye(&["demo", "--bytes", "300000", "--show", "2000", "--link", link]));
+    for word in ["recovery: cwnd", "ssthresh", "srtt", "min 4", "delivered", "Mbit/s"] {
+        assert!(text.contains(word), "no `{word}` in\n{text}");
+    }
+}
+
+/// A bad part of a link's text is pointed at, with exit code 2; the manual and the page have the grammar.
+#[test]
+fn a_link_that_cannot_be_understood() {
+    let output = sockeye(&["demo", "--link", "delay=40ms,loss=2"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("loss takes a share such as 1%"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("  delay=40ms,loss=2\n                  ^\n"), "{}", stderr(&output));
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/link.md"));
+    let page = page.expect("docs/link.md");
+    let manual = stdout(&sockeye(&["help", "serve"]));
+    for line in sockeye::core::link::GRAMMAR.lines() {
+        assert!(page.contains(line), "docs/link.md: no `{line}`");
+        assert!(manual.contains(line), "help serve: no `{line}`");
+    }
+}
+
+/// The bench in virtual time: the same seeds give the same figures, each row has its spread, the lossy ones Linux's beside.
+#[test]
+fn bench_loss_is_repeatable() {
+    let rows = |args: &[&str]| -> Vec<Value> {
+        let output = sockeye(&[&["bench", "loss", "--json", "--seeds", "2"], args].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        stdout(&output).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    let only = ["--only", "cubic delay=100ms"];
+    let first = rows(&only);
+    assert_eq!(first, rows(&only), "the same seeds draw the same runs");
+    assert_ne!(first[0]["mbit"], rows(&["--only", "cubic delay=100ms", "--seed", "7"])[0]["mbit"]);
+    let (mbit, linux) = (&first[0]["mbit"], first[0]["linux_mbit"].as_f64().expect("measured"));
+    let n = |key: &str| mbit[key].as_f64().expect("a number");
+    assert!(n("min") <= n("median") && n("median") <= n("max") && n("min") > 0.0, "{mbit}");
+    // Two seeds say little; half of Linux is a collapse.
+    assert!(n("median") > linux / 2.0, "{mbit}");
+    let short = rows(&["--only", "short cubic"]);
+    assert_eq!(short.len(), 2);
+    assert!(
+        short.iter().all(|row| row["median_ms"].as_f64().expect("a number") >= 100.0),
+        "two round trips at least"
+    );
+    let output = sockeye(&["bench", "loss", "--only", "vegas"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("cubic, reno, bbr and dctcp"), "{}", stderr(&output));
+}
+
 /// What can be known without a device is said before one is opened.
 #[test]
 fn a_peer_of_another_family() {
     let output = sockeye(&["connect", "--device", "tun:x", "--address", "192.0.2.2/24", "2001:db8::1", "80"]);
     assert_eq!(output.status.code(), Some(7));
     assert!(stderr(&output).contains("IPv6"), "{}", stderr(&output));
+}
+
+/// The report is part of the program: no sources are read, and what is asked for that is not there is a mistake.
+#[test]
+fn conformance_answers_from_anywhere() {
+    let run = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_sockeye"))
+            .arg("conformance")
+            .args(args)
+            .current_dir("/")
+            .output()
+            .expect("sockeye can be run");
+        (output.status.code(), stdout(&output), stderr(&output))
+    };
+    let (code, text, error) = run(&[]);
+    assert_eq!((code, error.as_str()), (Some(0), ""));
+    assert!(text.contains("RFC 9293") && text.contains("Seeded faults: "), "{text}");
+    let (code, text, _) = run(&["--rfc", "1337"]);
+    assert_eq!(code, Some(0));
+    assert!(text.starts_with("rfc1337-s3-a  should  shown") && text.contains("[rfc] crates/"), "{text}");
+    let (code, text, _) = run(&["--missing"]);
+    assert_eq!(code, Some(0));
+    assert!(text.contains("rfc826-sReception-a  must  excepted") && !text.contains("  shown"), "{text}");
+    let (code, text, _) = run(&["--json", "--rfc", "0"]);
+    let json: Value = serde_json::from_str(&text).expect("one document");
+    let of_none = json["requirements"].as_array().expect("a list").iter().all(|r| r["rfc"].is_null());
+    assert!(code == Some(0) && of_none && json["must"]["missing"] == 0, "{text}");
+    let (code, text, error) = run(&["--rfc", "1"]);
+    assert_eq!((code, text.as_str()), (Some(2), ""));
+    assert!(error.contains("nothing of RFC 1") && error.contains("9293"), "{error}");
 }

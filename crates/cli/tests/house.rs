@@ -1,16 +1,15 @@
-//! The rules of the house that no lint of the compiler's knows: sizes, where `unsafe` may stand, and that the
-//! requirements which tests name exist.
+//! The rules of the house that no lint of the compiler's knows: sizes, where `unsafe` may stand, that the
+//! requirements which tests name exist, and that the report about them is current.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use proc_macro2::{TokenStream, TokenTree};
+use sockeye_conformance::Report;
 
 /// Production lines a file may have.
 const MAX_LINES: usize = 700;
-/// Requirements one test may name: a test that shows more shows none of them well.
-const MAX_IDS: usize = 5;
 /// The only folder where `unsafe` may stand.
 const UNSAFE_FOLDER: &str = "crates/sockeye/src/sys";
 
@@ -42,47 +41,52 @@ fn unsafe_stands_in_sys_only() {
     assert!(found.is_empty(), "`unsafe` outside of {UNSAFE_FOLDER}:\n{}", found.join("\n"));
 }
 
+/// At most five each; exceptions have reasons and are needed; outcomes of seeded faults belong to these faults.
 #[test]
 fn tests_name_requirements_that_exist() {
-    let known = catalogue();
+    let wrong = report().contradictions();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Every `must` is shown under a profile that promises it, or excepted with a reason; 95 % of `should` are shown.
+#[test]
+fn the_bar_of_conformance_is_met() {
+    let below = report().below_the_bar();
+    assert!(below.is_empty(), "{}", below.join("\n"));
+}
+
+#[test]
+fn the_report_is_current() {
+    let page = read(&root().join("docs/CONFORMANCE.md"));
+    assert!(
+        page == report().to_markdown(),
+        "docs/CONFORMANCE.md is not what the tests say: run `cargo run -p sockeye-conformance --example report`"
+    );
+}
+
+/// A fault that cannot be seeded says nothing about the tests.
+#[test]
+fn seeded_faults_match_the_sources() {
+    let report = report();
     let mut wrong = Vec::new();
-    let mut shown = BTreeSet::new();
-    for path in sources().into_iter().chain(scripts()) {
-        let name = relative(&path);
-        for (number, ids) in shows(&read(&path)) {
-            if ids.is_empty() || ids.len() > MAX_IDS {
-                wrong.push(format!(
-                    "{name}:{number}: names {} requirements, 1 to {MAX_IDS} are allowed",
-                    ids.len()
-                ));
-            }
-            for id in ids {
-                if known.contains_key(&id) {
-                    shown.insert(id);
-                } else {
-                    wrong.push(format!("{name}:{number}: {id} is not in docs/requirements.toml"));
-                }
+    for fault in &report.faults {
+        wrong.extend(fault.seed(&read(&root().join(&fault.file))).err());
+        for id in &fault.ids {
+            if report.claimants(id).is_empty() {
+                wrong.push(format!("{}: no test claims {id}", fault.name));
             }
         }
     }
-    print_missing(&known, &shown);
+    let names: BTreeSet<&String> = report.faults.iter().map(|fault| &fault.name).collect();
+    assert_eq!(names.len(), report.faults.len(), "two faults have the same name");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
-fn catalogue_is_well_formed() {
-    let text = read(&root().join("docs/requirements.toml"));
-    let table: toml::Table = text.parse().expect("docs/requirements.toml is TOML");
-    let rows = table["req"].as_array().expect("a list of [[req]]");
-    for row in rows {
-        for key in ["id", "section", "level", "area", "text", "check"] {
-            let value = row.get(key).and_then(|v| v.as_str()).unwrap_or("");
-            assert!(!value.is_empty(), "a requirement without `{key}`: {row}");
-        }
-        let level = row["level"].as_str().unwrap_or("");
-        assert!(["must", "should", "may"].contains(&level), "level of {row}");
-    }
-    assert_eq!(rows.len(), catalogue().len(), "an id stands twice");
+fn requirements_have_names_of_their_own() {
+    let report = report();
+    let names: BTreeSet<&String> = report.requirements.iter().map(|r| &r.id).collect();
+    assert_eq!(names.len(), report.requirements.len(), "an id stands twice");
 }
 
 /// The checks above find what they look for.
@@ -94,23 +98,6 @@ fn checks_can_fail() {
     assert!(!has_unsafe(
         "#![forbid(unsafe_code)] // unsafe\nconst A: &str = \"unsafe\";".parse().expect("Rust")
     ));
-    assert_eq!(shows("    /// Shows: a-1, b-2\n"), [(1, vec!["a-1".to_owned(), "b-2".to_owned()])]);
-    assert_eq!(shows("// Shows: packet by packet\n"), []);
-}
-
-fn print_missing(known: &BTreeMap<String, String>, shown: &BTreeSet<String>) {
-    println!("{} of {} requirements are named by a test", shown.len(), known.len());
-    for level in ["must", "should", "may"] {
-        let of_level: Vec<&String> = known.iter().filter(|(_, l)| *l == level).map(|(id, _)| id).collect();
-        let missing: Vec<&str> =
-            of_level.iter().filter(|id| !shown.contains(**id)).map(|id| id.as_str()).collect();
-        println!(
-            "{level}: {} of {}; without a test: {}",
-            of_level.len() - missing.len(),
-            of_level.len(),
-            missing.join(" ")
-        );
-    }
 }
 
 /// Lines before the tests: before the first `#[cfg(test)]` that a `mod` follows.
@@ -129,31 +116,8 @@ fn has_unsafe(tokens: TokenStream) -> bool {
     })
 }
 
-/// The requirements each line names, with the line's number. In Rust `/// Shows: id, id`, in scripts `# Shows: id` or `// Shows: id`.
-fn shows(text: &str) -> Vec<(usize, Vec<String>)> {
-    let id = |word: &str| word.contains('-') && word.chars().all(|c| c.is_ascii_graphic());
-    text.lines()
-        .enumerate()
-        .filter_map(|(i, line)| {
-            let line = line.trim_start();
-            let list = ["/// Shows:", "//! Shows:", "# Shows:", "// Shows:"]
-                .iter()
-                .find_map(|p| line.strip_prefix(p))?;
-            let ids: Vec<String> = list.split(',').map(|word| word.trim().to_owned()).collect();
-            // In plain comments only a line that is a list of ids counts; in doc comments everything must be one.
-            (line.starts_with("//!") || line.starts_with("///") || ids.iter().all(|w| id(w)))
-                .then_some((i + 1, ids))
-        })
-        .collect()
-}
-
-/// Every requirement's id and level.
-fn catalogue() -> BTreeMap<String, String> {
-    let text = read(&root().join("docs/requirements.toml"));
-    let table: toml::Table = text.parse().expect("docs/requirements.toml is TOML");
-    let rows = table["req"].as_array().expect("a list of [[req]]");
-    let string = |row: &toml::Value, key: &str| row[key].as_str().expect("a string").to_owned();
-    rows.iter().map(|row| (string(row, "id"), string(row, "level"))).collect()
+fn report() -> Report {
+    Report::read(&root()).unwrap_or_else(|why| panic!("{why}"))
 }
 
 fn is_production(path: &Path) -> bool {
@@ -183,31 +147,47 @@ fn pains_name_tests_that_exist() {
     assert!(gone.is_empty(), "docs/pains.md names tests that are not there: {gone:?}");
 }
 
+/// SHLD-13: the command, the examples and the library's own programs send nothing as urgent, and the documentation of the
+/// flag says why nobody new should.
+///
+/// Shows: rfc9293-SHLD-13
+#[test]
+fn nothing_of_ours_uses_urgent_data() {
+    let programs = ["crates/cli/src/", "crates/sockeye/examples/", "crates/sim/examples/", "benches/"];
+    let mut looked_at = 0;
+    for path in sources() {
+        let name = relative(&path);
+        if programs.iter().any(|folder| name.starts_with(folder)) {
+            looked_at += 1;
+            let text = read(&path);
+            for word in ["MSG_OOB", "MsgFlags::OOB", "send_urgent", "send_oob"] {
+                assert!(!text.contains(word), "{name} uses {word}");
+            }
+        }
+    }
+    assert!(looked_at > 10, "the programs were not found");
+    let types = read(&root().join("crates/core/src/socket/types.rs"));
+    let line = types.lines().find(|line| line.contains("is urgent")).expect("the flag's documentation");
+    assert!(line.contains("New programs do not use it"), "{line}");
+}
+
 fn sources() -> Vec<PathBuf> {
-    files_with("rs")
-}
-
-fn scripts() -> Vec<PathBuf> {
-    files_with("pkt")
-}
-
-fn files_with(extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for folder in ["crates", "fuzz", "benches", "examples"] {
-        collect(&root().join(folder), extension, &mut found);
+        collect(&root().join(folder), &mut found);
     }
     found
 }
 
-fn collect(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
+fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries {
         let path = entry.expect("a readable folder").path();
         if path.is_dir() {
             if path.file_name().is_none_or(|name| name != "target") {
-                collect(&path, extension, found);
+                collect(&path, found);
             }
-        } else if path.extension().is_some_and(|e| e == extension) {
+        } else if path.extension().is_some_and(|e| e == "rs") {
             found.push(path);
         }
     }

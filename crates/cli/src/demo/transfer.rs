@@ -41,9 +41,9 @@ impl Story {
         }
         // A capture tells the state of each packet's connection: it needs the records.
         self.world.trace(self.capture.is_some());
-        flow.start_clock();
+        flow.start_clock(&self.world);
         self.rush(ends, &mut flow)?;
-        flow.stop_clock();
+        flow.stop_clock(&self.world);
         self.world.trace(true);
         self.report(ends, flow, before)
     }
@@ -90,6 +90,11 @@ impl Story {
         let (sent, arrived) = flow.digests();
         let speed = match bytes {
             0 => "all of them were shown, so that their speed is that of the screen".to_owned(),
+            _ if self.world.is_virtual() => format!(
+                "{} of them unseen in {seconds:.3} s of the link's time: {:.2} Mbit/s",
+                group(bytes),
+                rate / 1e6
+            ),
             _ => format!(
                 "{} of them unseen in {seconds:.3} s: {:.2} Gbit/s, both stacks on one core",
                 group(bytes),
@@ -111,12 +116,29 @@ impl Story {
             info.snd_cwnd,
             info.rtt.as_micros()
         ));
+        self.tell_link();
         self.screen.note(&format!("SHA-256 sent      {}", hex(&sent)));
         self.screen.note(&format!("SHA-256 received  {}", hex(&arrived)));
         if sent != arrived {
             return Err(Failure::new(Code::Failed, "what arrived is not what was sent"));
         }
         Ok(sent)
+    }
+}
+
+impl Story {
+    /// What the bad link has done so far, if there is one.
+    fn tell_link(&self) {
+        let Some(link) = self.world.link() else { return };
+        for (role, way) in Role::BOTH.into_iter().zip(link) {
+            let rows = way.counters().rows();
+            let shown = rows.iter().filter(|(name, n)| *n > 0 && *name != "delivered_bytes");
+            let list: Vec<String> =
+                shown.map(|(name, n)| format!("{} {}", group(*n), name.replace('_', " "))).collect();
+            let mut event = json!({"event": "link", "side": role.name()});
+            rows.iter().for_each(|(name, n)| event[*name] = json!(n));
+            self.screen.summary(&format!("the link from the {}: {}", role.name(), list.join(", ")), event);
+        }
     }
 }
 
@@ -134,6 +156,8 @@ struct Flow {
     pending: Range<usize>,
     /// When the clock was started, and how much had been received then.
     started: (Instant, u64),
+    /// The same moment in the world's time.
+    started_at: sockeye::core::Instant,
     /// Spent since then on making and digesting the data.
     aside: Duration,
     /// What was received while the clock ran, and the time of that without `aside`.
@@ -154,6 +178,7 @@ impl Flow {
             chunk: vec![0; CHUNK],
             pending: 0..0,
             started: (Instant::now(), 0),
+            started_at: sockeye::core::Instant::ZERO,
             aside: Duration::ZERO,
             measured: 0,
             stacks_took: Duration::ZERO,
@@ -212,15 +237,19 @@ impl Flow {
         }
     }
 
-    fn start_clock(&mut self) {
+    fn start_clock(&mut self, world: &World) {
         self.started = (Instant::now(), self.received);
+        self.started_at = world.now();
         self.aside = Duration::ZERO;
     }
 
-    fn stop_clock(&mut self) {
+    fn stop_clock(&mut self, world: &World) {
         let (at, received) = self.started;
         self.measured = self.received - received;
-        self.stacks_took = at.elapsed().saturating_sub(self.aside);
+        self.stacks_took = match world.is_virtual() {
+            true => world.now().since(self.started_at),
+            false => at.elapsed().saturating_sub(self.aside),
+        };
     }
 
     fn digests(self) -> ([u8; 32], [u8; 32]) {

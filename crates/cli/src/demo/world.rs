@@ -1,6 +1,7 @@
 //! Two stacks, a link in memory between them, and a clock that can be moved forward.
 //!
-//! One thread does everything, so that what is printed is what happened, in the order in which it happened.
+//! One thread does everything, so that what is printed is what happened, in the order in which it happened. With a bad
+//! link the time is not the machine's: it stands still while something is done, and moves on to what is due next.
 
 use std::collections::VecDeque;
 use std::io;
@@ -8,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use sockeye::core::link::{Direction, Impairment, LinkSpec};
 use sockeye::core::socket::{Domain, Protocol, SocketType};
 use sockeye::core::stack::{Cidr, Interface, InterfaceId, Stack};
 use sockeye::core::trace::Record;
@@ -57,16 +59,24 @@ const BATCH: usize = 64;
 /// Both hosts, the link and the clock.
 pub struct World {
     hosts: [Host; 2],
+    /// The bad link, if there is one: the client's way out first.
+    link: Option<[Direction; 2]>,
     started: std::time::Instant,
     skipped: Duration,
 }
 
 impl World {
-    /// Two hosts whose stacks follow `profile`, and a link of this MTU (`capture` sees the server's side of it).
+    /// Two hosts whose stacks follow `profile`, and a link of this MTU (`capture` sees the server's side of it), as bad
+    /// as `spec` says.
     ///
     /// # Errors
     /// The system's: no random numbers, the capture cannot be written.
-    pub fn new(profile: Profile, mtu: u16, capture: Option<&Arc<Capture>>) -> io::Result<World> {
+    pub fn new(
+        profile: Profile,
+        mtu: u16,
+        spec: Option<&LinkSpec>,
+        capture: Option<&Arc<Capture>>,
+    ) -> io::Result<World> {
         let names = ["client".to_owned(), "server".to_owned()];
         let (client, server) = Memory::pair(MemoryOptions { mtu, names, ..MemoryOptions::default() });
         let server: Arc<dyn Device> = match capture {
@@ -78,6 +88,7 @@ impl World {
                 Host::new(profile, Arc::new(client), [192, 0, 2, 2].into())?,
                 Host::new(profile, server, [192, 0, 2, 1].into())?,
             ],
+            link: spec.map(Impairment::new).map(|Impairment { up, down }| [up, down]),
             started: std::time::Instant::now(),
             skipped: Duration::ZERO,
         })
@@ -89,7 +100,18 @@ impl World {
 
     /// The time of this world: the time that has passed, and what was skipped.
     pub fn now(&self) -> Instant {
-        Instant::ZERO + self.started.elapsed() + self.skipped
+        let passed = if self.is_virtual() { Duration::ZERO } else { self.started.elapsed() };
+        Instant::ZERO + passed + self.skipped
+    }
+
+    /// Whether time moves only when nothing is left to do.
+    pub fn is_virtual(&self) -> bool {
+        self.link.is_some()
+    }
+
+    /// What the bad link has done, from the client and from the server.
+    pub fn link(&self) -> Option<&[Direction; 2]> {
+        self.link.as_ref()
     }
 
     /// Whether the stacks keep records.
@@ -130,8 +152,20 @@ impl World {
 
     fn carry(&mut self, from: Role, max: usize) -> io::Result<usize> {
         let now = self.now();
-        self.host(from).send(now, max)?;
-        self.host(from.other()).receive(now, max)
+        let Some(mut link) = self.link.take() else {
+            self.host(from).send(now, max)?;
+            return self.host(from.other()).receive(now, max);
+        };
+        let way = &mut link[from as usize];
+        let mut moved = self.host(from).send_into(now, max, way);
+        let arrived: VecDeque<Packet> = std::iter::from_fn(|| way.receive(now)).take(max).collect();
+        self.link = Some(link);
+        if !arrived.is_empty() {
+            let mut arrived = arrived;
+            self.host(from).device.send(&mut arrived)?;
+            moved += self.host(from.other()).receive(now, max)?;
+        }
+        Ok(moved)
     }
 
     /// Lets timers fire that are due.
@@ -142,17 +176,28 @@ impl World {
         }
     }
 
-    /// How long until a timer of either stack falls due; `None` if none runs.
+    /// How long until a timer of either stack falls due, or a packet arrives; `None` if there is nothing of both.
     pub fn until_next_timer(&self) -> Option<Duration> {
         let now = self.now();
-        self.hosts.iter().filter_map(|host| host.stack.next_deadline()).map(|at| at.since(now)).min()
+        let timers = self.hosts.iter().filter_map(|host| host.stack.next_deadline());
+        let arrivals = self.link.iter().flatten().map(Direction::next_deadline).filter(|at| !at.is_never());
+        timers.chain(arrivals).map(|at| at.since(now)).min()
     }
 
-    /// Sleeps until a timer falls due, unless `busy`; `None` if none runs.
+    /// Lets this much time pass, and what falls due in it happen.
+    pub fn wait(&mut self, time: Duration) {
+        if self.is_virtual() {
+            self.skip(time);
+        } else {
+            std::thread::sleep(time);
+        }
+        self.advance();
+    }
+
+    /// Waits until a timer falls due, unless `busy`; `None` if none runs.
     pub fn wait_unless(&mut self, busy: bool) -> Option<()> {
         if !busy {
-            std::thread::sleep(self.until_next_timer()?);
-            self.advance();
+            self.wait(self.until_next_timer()?);
         }
         Some(())
     }
@@ -196,6 +241,15 @@ impl Host {
             self.waiting.extend(packets.into_iter().map(|(_, packet)| packet));
         }
         self.device.send(&mut self.waiting).map(drop)
+    }
+
+    fn send_into(&mut self, now: Instant, max: usize, way: &mut Direction) -> usize {
+        self.stack.advance(now);
+        let mut packets = Vec::new();
+        self.stack.transmit(now, &mut packets, max);
+        let count = packets.len();
+        packets.into_iter().for_each(|(_, packet)| way.send(now, packet));
+        count
     }
 
     fn receive(&mut self, now: Instant, max: usize) -> io::Result<usize> {

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Mutex;
@@ -12,7 +13,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sockeye::core::Packet;
+use sockeye::core::wire::gso;
+use sockeye::core::wire::tcp::ChecksumMode;
 use sockeye::device::{Device, Tun, TunOptions, Wait};
+use sockeye::host_calls;
 use sockeye_sim::script::Script;
 use sockeye_sim::script::run::kernel::Link;
 use sockeye_sim::script::run::{Options, Report, run_on_kernel};
@@ -52,7 +56,11 @@ fn in_namespace(args: &ScriptArgs, file: &Path) -> (bool, Vec<u8>) {
         if let Some(profile) = args.profile {
             command.arg(format!("--profile={}", profile.name()));
         }
-        for (set, flag) in [(args.trace, "--trace"), (args.json, "--json")] {
+        for (name, value) in args.as_packetdrill.given() {
+            command.arg(value.map_or(format!("--{name}"), |value| format!("--{name}={value}")));
+        }
+        let flags = [(args.trace, "--trace"), (args.json, "--json"), (args.strict, "--strict")];
+        for (set, flag) in flags {
             if set {
                 command.arg(flag);
             }
@@ -77,7 +85,7 @@ pub fn run_here(script: &Script, options: &Options<'_>, tolerance: Duration) -> 
             script.source.name, error.line, error.found, error.expected
         ))
     })?;
-    let mut link = TunLink::open(config.local(), config.mtu).map_err(|what| {
+    let mut link = TunLink::open(config.local(), config.mtu, config.mss > 0).map_err(|what| {
         Why::Unreadable(format!(
             "{}: the interface cannot be made (are you root?): {what}",
             script.source.name
@@ -86,16 +94,17 @@ pub fn run_here(script: &Script, options: &Options<'_>, tolerance: Duration) -> 
     run_on_kernel(script, options, &mut link, tolerance).map_err(Why::Failed)
 }
 
-/// A TUN interface; its packets are TCP segments as they would be on a wire, without offloads.
+/// A TUN interface; its packets are TCP segments as they would be on a wire. The host is given super-segments only if a
+/// script asks for them, and those that it sends then are cut.
 struct TunLink {
     tun: Tun,
     waiting: VecDeque<Vec<u8>>,
 }
 
 impl TunLink {
-    fn open(local: IpAddr, mtu: u32) -> Result<TunLink, String> {
+    fn open(local: IpAddr, mtu: u32, super_segments: bool) -> Result<TunLink, String> {
         let mut options = TunOptions::new(NAME);
-        options.offload = false;
+        options.offload = super_segments;
         if mtu != 0 {
             options.mtu = Some(u16::try_from(mtu).map_err(|_| format!("an MTU of {mtu}"))?);
         }
@@ -152,7 +161,9 @@ impl Link for TunLink {
             }
             let mut packets = Vec::new();
             self.tun.recv(&mut packets, 64)?;
-            self.waiting.extend(packets.iter().map(Packet::to_vec));
+            let segments =
+                packets.into_iter().flat_map(|packet| gso::segment(packet, ChecksumMode::Complete));
+            self.waiting.extend(segments.map(|segment| segment.to_vec()));
             if !self.waiting.is_empty() {
                 continue;
             }
@@ -164,12 +175,35 @@ impl Link for TunLink {
         }
     }
 
-    fn send(&mut self, packet: Vec<u8>) -> io::Result<()> {
-        let mut packets = VecDeque::from([Packet::from_bytes(packet.into())]);
+    fn send(&mut self, packet: Vec<u8>, gso_size: u16) -> io::Result<()> {
+        let packet = Packet { gso_size, ..Packet::from_bytes(packet.into()) };
+        let mut packets = VecDeque::from([packet]);
         let report = self.tun.send(&mut packets)?;
         if report.sent == 1 {
             return Ok(());
         }
         Err(io::Error::other("the host does not take the packet"))
+    }
+
+    fn setsockopt(&self, fd: BorrowedFd<'_>, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
+        host_calls::setsockopt(fd, level, name, value)
+    }
+
+    fn getsockopt(&self, fd: BorrowedFd<'_>, level: i32, name: i32, value: &mut [u8]) -> io::Result<usize> {
+        host_calls::getsockopt(fd, level, name, value)
+    }
+
+    fn ioctl(&self, fd: BorrowedFd<'_>, request: u32) -> io::Result<i32> {
+        host_calls::ioctl_int(fd, request)
+    }
+
+    fn recvmsg(
+        &self,
+        fd: BorrowedFd<'_>,
+        text: &mut [u8],
+        control: &mut [u8],
+        flags: i32,
+    ) -> io::Result<(usize, usize, i32)> {
+        host_calls::recvmsg(fd, text, control, flags).map(|got| (got.len, got.control, got.flags))
     }
 }

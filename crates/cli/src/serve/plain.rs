@@ -12,28 +12,16 @@ use crate::stop::drain;
 const CHUNK: usize = 256 << 10;
 
 /// Sends back what comes, and ends when the peer ends.
-pub async fn echo(mut stream: TcpStream, service: &Service) -> Ended {
-    let traffic = Traffic::default();
-    let socket = stream.as_socket().clone();
-    let (mut reader, mut writer) = stream.split();
-    let work = async {
-        let mut buffer = vec![0; CHUNK];
-        loop {
-            let read = reader.read(&mut buffer).await?;
-            if read == 0 {
-                return writer.shutdown().await;
-            }
-            traffic.receive(read);
-            writer.write_all(&buffer[..read]).await?;
-            traffic.send(read);
-        }
-    };
-    let how = service.stop.until(&socket, service.grace, work).await;
-    traffic.end(how)
+pub async fn echo(stream: TcpStream, service: &Service) -> Ended {
+    take(stream, service, true).await
 }
 
 /// Reads until the peer ends.
-pub async fn discard(mut stream: TcpStream, service: &Service) -> Ended {
+pub async fn discard(stream: TcpStream, service: &Service) -> Ended {
+    take(stream, service, false).await
+}
+
+async fn take(mut stream: TcpStream, service: &Service, send_back: bool) -> Ended {
     let traffic = Traffic::default();
     let socket = stream.as_socket().clone();
     let (mut reader, mut writer) = stream.split();
@@ -45,6 +33,10 @@ pub async fn discard(mut stream: TcpStream, service: &Service) -> Ended {
                 return writer.shutdown().await;
             }
             traffic.receive(read);
+            if send_back {
+                writer.write_all(&buffer[..read]).await?;
+                traffic.send(read);
+            }
         }
     };
     let how = service.stop.until(&socket, service.grace, work).await;

@@ -9,5 +9,6 @@ mod ends;
 mod errors;
 mod http;
 mod lab;
+mod link;
 mod listener;
 mod many;

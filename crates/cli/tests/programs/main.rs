@@ -1,0 +1,10 @@
+//! Whole programs under `sockeye run`, unmodified: as clients, as servers, and both sides in one run.
+
+mod curl;
+mod databases;
+mod kit;
+mod languages;
+mod nets;
+mod python;
+mod servers;
+mod ssh;
