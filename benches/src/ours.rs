@@ -52,7 +52,8 @@ impl Host {
         let mut config = Config::default();
         let buffer = setup.buffer as u32;
         config.wmem = [buffer; 3];
-        config.rmem = [buffer; 3];
+        // As on Linux half of it is for data, the other half for what holding it takes.
+        config.rmem = [2 * buffer; 3];
         config.time_wait = Duration::from_nanos(TIME_WAIT_NANOS);
         config.max_tw_buckets = if setup.time_wait == TimeWait::Keep { u32::MAX } else { 0 };
         config.local_port_range = 1_024..=65_535;
@@ -76,16 +77,15 @@ impl Sockeye {
     fn carry(&mut self, from: Side, to: Side) -> bool {
         let moved = self.hosts[index(from)].stack.transmit(self.now, &mut self.batch, LINK_DEPTH);
         let host = &mut self.hosts[index(to)];
-        for (_, packet) in self.batch.drain(..) {
-            if from == Side::Client {
-                let text = packet.len().saturating_sub(52);
-                self.client_segments += match usize::from(packet.gso_size) {
-                    0 => 1,
-                    size => text.div_ceil(size) as u64,
-                };
-            }
-            host.stack.receive(self.now, host.interface, packet);
+        if from == Side::Client {
+            let segments = |packet: &Packet| match usize::from(packet.gso_size) {
+                0 => 1,
+                size => packet.len().saturating_sub(52).div_ceil(size) as u64,
+            };
+            self.client_segments += self.batch.iter().map(|(_, packet)| segments(packet)).sum::<u64>();
         }
+        host.stack.receive_batch(self.now, host.interface, self.batch.iter_mut().map(|(_, packet)| packet));
+        self.batch.clear();
         moved > 0
     }
 
