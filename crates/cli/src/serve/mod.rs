@@ -4,9 +4,12 @@ mod exec;
 mod http;
 mod plain;
 
+use std::future::{Future as _, poll_fn};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -92,7 +95,7 @@ pub fn run(args: &ServeArgs) -> Outcome {
 
 async fn serve(service: &Arc<Service>, link: &Link, args: &ServeArgs) -> Outcome {
     let mut port = args.port;
-    let mut accepting = JoinSet::new();
+    let mut listeners = Vec::new();
     for address in &args.link.address {
         let wanted = SocketAddr::new(address.address, port);
         let listener = net::TcpListener::bind_with(link.host(), wanted, args.backlog)
@@ -104,27 +107,37 @@ async fn serve(service: &Arc<Service>, link: &Link, args: &ServeArgs) -> Outcome
         service.out.event(&format!("listening on {local} ({})", service.mode.name()), || {
             json!({"event": "listening", "local": local.to_string(), "mode": service.mode.name(), "backlog": args.backlog})
         });
-        accepting.spawn(accept(service.clone(), listener));
+        listeners.push(listener);
     }
-    let mut result = Ok(());
-    while let Some(ended) = accepting.join_next().await {
-        // A task that panicked has said so on standard error.
-        result = result.and(ended.unwrap_or_else(|error| Err(Failure::new(Code::Failed, error.to_string()))));
-    }
-    result
+    accept(service, listeners).await
+}
+
+/// The next connection of any of them. `turn` changes with every call, so that none is served before the others always.
+async fn next(listeners: &[TcpListener], turn: usize) -> io::Result<(TcpStream, SocketAddr)> {
+    let turn = turn % listeners.len();
+    let (later, sooner) = listeners.split_at(turn);
+    let mut accepting: Vec<_> =
+        sooner.iter().chain(later).map(|listener| Box::pin(listener.accept())).collect();
+    // Who is not asked to the end takes no connection.
+    poll_fn(|cx| {
+        let mut asked = accepting.iter_mut().map(|accept| accept.as_mut().poll(cx));
+        asked.find(Poll::is_ready).unwrap_or(Poll::Pending)
+    })
+    .await
 }
 
 /// Accepts until told to stop, then waits for the connections it has.
-async fn accept(service: Arc<Service>, listener: TcpListener) -> Outcome {
+async fn accept(service: &Arc<Service>, listeners: Vec<TcpListener>) -> Outcome {
     let mut connections = JoinSet::new();
     let mut result = Ok(());
-    loop {
+    // One permit for whichever listener has a connection first: one that waits must not keep it from the others.
+    for turn in 0.. {
         let permit = tokio::select! {
             permit = service.permits.clone().acquire_owned() => permit,
             () = service.stop.closing() => break,
         };
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = next(&listeners, turn) => accepted,
             () = service.stop.closing() => break,
             Some(_) = connections.join_next() => continue,
         };
@@ -137,14 +150,14 @@ async fn accept(service: Arc<Service>, listener: TcpListener) -> Outcome {
                 });
             }
             // The connection died in the queue (POSIX: ECONNABORTED); the listener is well.
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 result = Err(Failure::io("accept", &error));
                 break;
             }
         }
     }
-    drop(listener);
+    drop(listeners);
     if !connections.is_empty() {
         service.out.event(
             &format!("closing {} connections ...", connections.len()),
