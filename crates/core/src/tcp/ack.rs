@@ -5,7 +5,14 @@ use super::recovery::{AckEvent, AckOutcome, CaState, RecoveryConfig, UndoKind};
 use super::rtt::{RtoPolicy, micros, micros_between, nanos};
 use super::timer::Timer;
 use super::*;
-use crate::wire::tcp::Flags;
+use crate::wire::tcp::{Flags, Header};
+
+/// Milliseconds that an ACK waits nearly always: then no bound is looked at.
+const USUAL: u32 = 40;
+
+const fn ms(millis: u32) -> Duration {
+    Duration::from_millis(millis as u64)
+}
 
 impl Connection {
     /// SND.UNA - MAX.SND.WND <= SEG.ACK <= SND.NXT holds. Frees what is acknowledged, feeds the flight,
@@ -251,24 +258,35 @@ impl Connection {
     /// After text of segments `each` long: at once for every second full segment (MUST-58, SHLD-19), out
     /// of order, or in quick ACK mode; else with the delay (SHLD-18, MUST-40).
     #[inline(always)]
-    pub(super) fn schedule_ack(&mut self, cx: &mut Cx<'_>, each: u32) {
+    pub(super) fn schedule_ack(&mut self, cx: &mut Cx<'_>, seg: &rcv::Sized, ahead: bool) {
         let rcv = &mut self.rcv;
-        let ack = &mut rcv.ack;
-        ack.pending = true;
-        let gap = micros_between(ack.last_data, cx.now);
-        if ack.ato == 0 {
-            ack.quick = cx.config.quick_acks;
-            ack.ato = micros(cx.config.delack_min);
-        } else {
-            adapt_delay(ack, gap, cx.config);
+        rcv.ack.pending = true;
+        if rcv.as_linux && ahead {
+            return; // it is acknowledged at once, and tells nothing of the sender's pace
         }
-        ack.last_data = cx.now;
+        let gap = micros_between(rcv.ack.last_data, cx.now);
+        if rcv.ack.ato == 0 {
+            rcv.ack.quick = rcv.quick_acks(cx.config);
+            rcv.ack.ato = micros(cx.config.delack_min);
+        } else if adapt_delay(&mut rcv.ack, gap, cx.config) {
+            // A long pause: the peer may be in slow start again.
+            rcv.ack.quick = rcv.quick_acks(cx.config);
+        }
+        rcv.ack.last_data = cx.now;
+        rcv.grow_window(seg, cx.config.rmem[2]);
         let unacked = rcv.nxt.since(rcv.last_ack_sent);
+        let full = if rcv.as_linux {
+            // Where reading opens the window it also tells of it.
+            unacked > u32::from(rcv.mss)
+                && (rcv.buf.len() < self.options.rcvlowat as usize
+                    || rcv.choose_window() >= rcv.wnd_announced())
+        } else {
+            unacked > u32::from(rcv.mss).max(seg.each.min(u32::from(rcv.advmss)))
+        };
         let quick = match self.options.quickack {
             Some(on) => on,
-            None => ack.quick > 0 && !ack.pingpong,
+            None => rcv.ack.quick > 0 && !rcv.ack.pingpong,
         };
-        let full = unacked > u32::from(rcv.mss).max(each.min(u32::from(rcv.advmss)));
         if full || quick || rcv.has_gap() {
             rcv.ack.now = true;
         }
@@ -281,9 +299,55 @@ impl Connection {
     #[inline]
     pub(super) fn delay_ack(&mut self, cx: &Cx<'_>) {
         self.rcv.ack.pending = true;
-        if !self.timers.is_set(Timer::DelayedAck) {
-            let delay = (1_000 * u64::from(self.rcv.ack.ato)).min(nanos(self.delack_max(cx.config)));
-            self.timers.set(Timer::DelayedAck, cx.now.after_nanos(delay));
+        let set = self.timers.is_set(Timer::DelayedAck);
+        if set && !self.rcv.as_linux {
+            return;
+        }
+        let ato = self.rcv.ack.ato;
+        let config = cx.config;
+        let usual = ato <= 1_000 * USUAL && config.delack_max >= ms(USUAL) && config.rto_min > ms(USUAL);
+        let delay = if usual && self.options.bounds == Bounds::default() {
+            1_000 * u64::from(ato)
+        } else {
+            self.bounded_delay(config)
+        };
+        let at = cx.now.after_nanos(delay);
+        if !set {
+            return self.timers.set(Timer::DelayedAck, at);
+        }
+        let due = self.timers.get(Timer::DelayedAck);
+        if due <= cx.now.after_nanos(delay / 4) {
+            self.rcv.ack.now = true; // so soon that it may as well go now
+        } else if at < due {
+            self.timers.set(Timer::DelayedAck, at);
+        }
+    }
+
+    /// How long an ACK waits, nanoseconds. On Linux no longer than a round trip (`tcp_send_delayed_ack`).
+    fn bounded_delay(&self, config: &Config) -> u64 {
+        let (ack, least) = (&self.rcv.ack, micros(config.delack_min));
+        let mut delay = ack.ato;
+        if self.rcv.as_linux && delay > least {
+            let most = if ack.pingpong || ack.pushed > 0 { 200_000 } else { 500_000 };
+            let srtt = self.rtt.srtt_us();
+            let trip = if srtt == 0 { most } else { srtt.max(least) };
+            delay = delay.min(most).min(trip);
+        }
+        (1_000 * u64::from(delay)).min(nanos(self.delack_max(config)))
+    }
+
+    /// The receiver's RTT from the timestamp that a full segment of `len` bytes echoes, once for each (Linux's
+    /// `tcp_rcv_rtt_measure_ts`).
+    #[inline]
+    pub(super) fn sample_echo(&mut self, now: Instant, hdr: &Header, len: u32) {
+        let Some(ts) = hdr.options.timestamps else { return };
+        if len < u32::from(self.rcv.mss) || ts.ecr == self.rcv.drs.last_echo || !self.agreed.timestamps {
+            return;
+        }
+        self.rcv.drs.last_echo = ts.ecr;
+        let millis = self.tsval(now).wrapping_sub(ts.ecr);
+        if (1..=60_000).contains(&millis) {
+            self.rcv.sample_echo(millis * 1_000);
         }
     }
 
@@ -295,6 +359,7 @@ impl Connection {
         // A window update is no answer to data: the peer still needs every ACK (Linux's `tcp_dec_quickack_mode`).
         rcv.ack.quick = rcv.ack.quick.saturating_sub(u8::from(rcv.ack.pending));
         rcv.ack.pending = false;
+        rcv.ack.pushed = 0;
         rcv.last_ack_sent = rcv.nxt;
         rcv.dsack = None;
         self.due.ack = None;
@@ -302,8 +367,11 @@ impl Connection {
     }
 }
 
-/// The delay follows the pace of arrivals between its bounds, as Linux's `tcp_event_data_recv` does.
-fn adapt_delay(ack: &mut rcv::AckSchedule, gap: u32, config: &Config) {
+/// The delay follows the pace of arrivals between its bounds, as Linux's `tcp_event_data_recv` does; whether there was a
+/// long pause.
+#[inline]
+fn adapt_delay(ack: &mut rcv::AckSchedule, gap: u32, config: &Config) -> bool {
+    let mut paused = false;
     let min = micros(config.delack_min);
     let max = micros(config.delack_max);
     if gap <= min / 2 {
@@ -311,17 +379,17 @@ fn adapt_delay(ack: &mut rcv::AckSchedule, gap: u32, config: &Config) {
     } else if gap < ack.ato {
         ack.ato = (ack.ato / 2 + gap).min(max);
     } else if gap > max.max(200_000) {
-        // A long pause: the peer may be in slow start again.
-        ack.quick = config.quick_acks;
+        paused = true;
         ack.pingpong = false;
     }
     ack.ato = ack.ato.clamp(min.min(max), max);
+    paused
 }
 
 impl Rcv {
     /// Quick ACK mode: the peer is recovering or starting and needs every ACK.
     pub fn enter_quick_ack(&mut self, config: &Config) {
-        self.ack.quick = config.quick_acks;
+        self.ack.quick = self.quick_acks(config);
         self.ack.pingpong = false;
         self.ack.ato = config.delack_min.as_micros() as u32;
     }

@@ -106,7 +106,7 @@ impl Connection {
     /// Takes the window to announce into effect and returns it as it stands on the wire.
     #[inline(always)]
     fn advance_window(&mut self, cx: &Cx<'_>) -> u16 {
-        let mut window = self.rcv.select_window().min(65_535 << self.rcv.wscale);
+        let mut window = self.rcv.choose_window().min(65_535 << self.rcv.wscale);
         if cx.pressure {
             // The edge stays where it is, or goes no further than the least buffer.
             let unit = 1 << self.rcv.wscale;

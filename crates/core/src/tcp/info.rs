@@ -132,12 +132,12 @@ impl super::Connection {
             last_data_recv: since(self.rcv.ack.last_data),
             last_ack_recv: since(c.last_ack_recv),
             pmtu: u32::from(self.path.pmtu),
-            rcv_ssthresh: self.rcv.capacity,
+            rcv_ssthresh: self.rcv.ssthresh(),
             rtt: self.rtt.srtt().unwrap_or_default(),
             rttvar: self.rtt.rttvar(),
             snd_ssthresh: if self.cc.ssthresh() == INFINITE { INFINITE } else { segs(self.cc.ssthresh()) },
             snd_cwnd: segs(self.cc.cwnd()),
-            advmss: u32::from(self.rcv.advmss),
+            advmss: self.rcv.own_mss(),
             reordering: u32::from(self.persist.reordering()),
             rcv_rtt: Duration::from_micros(u64::from(self.rcv.drs.rtt)),
             rcv_space: self.rcv.drs.space,
@@ -161,9 +161,9 @@ impl super::Connection {
             reord_seen: u32::from(self.persist.reord_seen()),
             rcv_ooopack: c.rcv_ooopack,
             snd_wnd: self.snd.wnd,
-            rcv_wnd: self.rcv.wnd(),
+            rcv_wnd: self.rcv.wnd_announced(),
             send_buffer: (self.send_room() as u32, self.snd.capacity),
-            receive_buffer: (self.readable() as u32, self.rcv.capacity),
+            receive_buffer: (self.readable() as u32, self.receive_capacity()),
             ..TcpInfo::default()
         }
     }

@@ -433,7 +433,7 @@ impl Connection {
             let end = seg.hdr.seq + seg.data.len() as u32;
             self.rcv.fin = Some(end);
             if (self.rcv.nxt + self.rcv.buf.ooo_end()).gt(end) {
-                self.rcv.buf.discard_ooo(); // text behind a FIN is nobody's
+                self.rcv.discard_ooo(); // text behind a FIN is nobody's
             }
         }
         if now_fin && self.fin_ack_may_wait(cx) {
@@ -487,9 +487,18 @@ impl Connection {
         let had_gap = self.rcv.buf.has_ooo();
         self.counters.data_segs_in += segments;
         let each = if seg.gso_size == 0 { len } else { u32::from(seg.gso_size).min(len) };
-        self.rcv.measure_mss(each);
+        let header = seg.hdr.wire_len() as u32;
+        let packet = len + header + u32::from(self.ip_header_len());
+        let sized = rcv::Sized { text: len, each, header, packet };
         let limit = self.rcv.capacity as usize * 2;
         let inserted = self.rcv.buf.insert(offset, core::mem::take(&mut seg.data), limit);
+        let fixed = self.options.rcvbuf.is_some();
+        if offset == 0 {
+            self.rcv.take_size(cx.config, fixed, &sized, seg.hdr.flags);
+            self.rcv.gap_closed(inserted.advanced.saturating_sub(len));
+        } else {
+            self.rcv.take_size_ahead(cx.config, &sized, (seg.hdr.flags, self.agreed.sack));
+        }
         if let Some((from, to)) = inserted.duplicate {
             let base = self.rcv.nxt;
             cx.stats.tcp_dsack_ofo_sent += 1;
@@ -514,16 +523,18 @@ impl Connection {
                 && self.rcv.buf.len() as u32 <= self.rcv.capacity / 2;
             if self.rcv.shut && !keeps {
                 // SHUT_RD: acknowledged and gone (on Linux it may still be read, as far as there is room for it), so that the peer is not stalled.
-                let _ = self.rcv.buf.discard_in_order();
+                let unread = self.rcv.buf.discard_in_order();
+                self.rcv.drained(unread);
             } else if self.rcv.buf.len() >= self.low_water() || self.rcv.fin.is_some() {
                 out.ready |= Ready::IN;
             }
             self.rcv.sample_rtt(cx.now);
+            self.sample_echo(cx.now, &seg.hdr, len);
         }
         if had_gap || inserted.filled_gap {
             self.rcv.ack.now = true;
         }
-        self.schedule_ack(cx, each.max(1));
+        self.schedule_ack(cx, &sized, offset > 0);
     }
 
     /// Eighth, the FIN bit: only once all before it has arrived.
@@ -540,7 +551,7 @@ impl Connection {
         } else {
             self.rcv.ack.now = true;
         }
-        self.rcv.buf.discard_ooo();
+        self.rcv.discard_ooo();
         out.ready |= Ready::IN | Ready::RDHUP;
         if self.snd.fin_queued {
             out.ready |= Ready::HUP;

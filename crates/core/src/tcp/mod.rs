@@ -322,7 +322,7 @@ impl Connection {
 
     /// Heap and buffered bytes held for this connection, not counting itself.
     pub fn memory(&self) -> usize {
-        self.snd.buf.memory() + self.rcv.buf.memory()
+        self.snd.buf.memory() + self.rcv.buf.memory() + self.rcv.space.memory()
     }
 
     /// Follows the transition table; an event without a place in this state changes nothing.
@@ -394,7 +394,7 @@ impl Connection {
         self.release_records();
         cx.spare.put(self.flight.take());
         self.snd.buf.clear();
-        self.rcv.buf.discard_ooo();
+        self.rcv.discard_ooo();
         if cx.trace.on() {
             self.record(cx, What::Ended { error });
         }

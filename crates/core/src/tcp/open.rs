@@ -230,13 +230,21 @@ impl Connection {
         self.trouble_since = Instant::NEVER;
         if cx.config.profile == crate::Profile::Linux {
             let rcv = &mut self.rcv;
-            let timestamps = if self.agreed.timestamps { 12 } else { 0 };
-            rcv.as_linux = true;
-            rcv.clamp = window_clamp(cx.config, &self.options, rcv.wscale, rcv.advmss - timestamps);
+            let timestamps: u8 = if self.agreed.timestamps { 12 } else { 0 };
+            let clamp =
+                window_clamp(cx.config, &self.options, rcv.wscale, rcv.advmss - u16::from(timestamps));
+            let rcvbuf = self.options.rcvbuf.map_or(cx.config.rmem[1], |half| half.saturating_mul(2));
+            // A SYN's field may have been too small for it; what came on the SYN is not counted.
+            let mut announced = rcv.adv.since(rcv.irs + 1);
+            if announced >= 65_535 && rcv.wscale > 0 {
+                announced = announced.max(rcv.capacity - rcv.capacity % u32::from(rcv.advmss));
+            }
+            rcv.reckon_as_linux(rcvbuf, clamp, announced, timestamps);
+        } else {
+            self.rcv.drs.space = 10 * u32::from(self.rcv.advmss);
         }
         let rcv = &mut self.rcv;
         rcv.mss = rcv.advmss.min(self.mss).clamp(88, 536);
-        rcv.drs.space = 10 * u32::from(rcv.advmss);
         rcv.drs.space_at = cx.now;
         if self.flight.is_none() {
             self.snd.sml = self.snd.una;

@@ -158,12 +158,17 @@ impl Connection {
     fn take_predicted_text(&mut self, cx: &mut Cx<'_>, seg: Arriving<'_>, len: u32, segments: u32) -> Ready {
         self.counters.data_segs_in += segments;
         let each = if seg.gso_size == 0 { len } else { u32::from(seg.gso_size).min(len) };
-        self.rcv.measure_mss(each);
+        let header = 20 + if seg.hdr.options.timestamps.is_some() { 12 } else { 0 };
+        let sized =
+            rcv::Sized { text: len, each, header, packet: len + header + u32::from(self.ip_header_len()) };
+        let hdr = seg.hdr;
+        self.rcv.take_size(cx.config, self.options.rcvbuf.is_some(), &sized, hdr.flags);
         self.rcv.buf.append(seg.text);
         self.rcv.nxt += len;
         self.counters.bytes_received += u64::from(len);
         self.rcv.sample_rtt(cx.now);
-        self.schedule_ack(cx, each);
+        self.sample_echo(cx.now, hdr, len);
+        self.schedule_ack(cx, &sized, false);
         if self.rcv.buf.len() >= self.low_water() { Ready::IN } else { Ready::empty() }
     }
 }

@@ -9,9 +9,17 @@
 //! ```
 //! The window is what the RX buffer has free. Its right edge, once announced, never moves left (SHLD-14).
 
+mod space;
+
+pub(crate) use space::Sized;
+use space::Space;
+
+use crate::config::Config;
 use crate::tcp::SeqNum;
+use crate::tcp::rtt::micros_between;
 use crate::tcp::rxbuf::RxBuf;
 use crate::time::Instant;
+use crate::wire::tcp::Flags;
 
 /// Receive variables of RFC 9293 3.3.1 and RFC 7323, and the RX buffer.
 #[derive(Debug)]
@@ -32,8 +40,9 @@ pub(crate) struct Rcv {
     pub capacity: u32,
     /// The largest window to announce (Linux's `window_clamp`).
     pub clamp: u32,
-    /// Windows are chosen as Linux's `__tcp_select_window` does.
+    /// Windows are chosen as Linux's `__tcp_select_window` does, from this.
     pub as_linux: bool,
+    pub space: Space,
     /// TS.Recent.
     pub ts_recent: u32,
     /// When TS.Recent was taken, whole seconds.
@@ -44,8 +53,12 @@ pub(crate) struct Rcv {
     pub wscale: u8,
     /// The length of the peer's full segments, as far as seen (Linux's `rcv_mss`).
     pub mss: u16,
+    /// That of the last segment which was shorter but long enough to count (Linux's `last_seg_size`); 0 if there was none.
+    pub last_seg: u16,
     /// The MSS we announced.
     pub advmss: u16,
+    /// Bytes of options that each segment has (timestamps).
+    pub options: u8,
     /// How the next ACK is timed.
     pub ack: AckSchedule,
     /// Bytes that the user has read since `drs_seq`, and when that was noted: dynamic right-sizing.
@@ -65,6 +78,9 @@ pub(crate) struct AckSchedule {
     pub pingpong: bool,
     /// ACKs still to be sent without delay (Linux's quick ACK mode).
     pub quick: u8,
+    /// How much speaks for an ACK once all is read: 1 for a segment that ends what its sender had, 2 for a second one
+    /// (Linux's ICSK_ACK_PUSHED and ICSK_ACK_PUSHED2).
+    pub pushed: u8,
     /// The delay, microseconds; 0 before the first data.
     pub ato: u32,
     /// When data last arrived.
@@ -80,6 +96,8 @@ pub(crate) struct RightSizing {
     pub rtt_seq: SeqNum,
     /// When that began.
     pub rtt_at: Instant,
+    /// The timestamp that was echoed last.
+    pub last_echo: u32,
     /// Bytes read since `space_at`.
     pub copied: u32,
     /// The most read in one round trip so far.
@@ -101,12 +119,15 @@ impl Rcv {
             capacity,
             clamp: u32::MAX,
             as_linux: false,
+            space: Space::new(),
             ts_recent: 0,
             ts_recent_age: 0,
             dsack: None,
             wscale,
             mss: advmss.min(536),
+            last_seg: 0,
             advmss,
+            options: 0,
             ack: AckSchedule::default(),
             drs: RightSizing::default(),
             shut: false,
@@ -131,7 +152,11 @@ impl Rcv {
     }
 
     /// Free space in the RX buffer. Out-of-order data lies inside the window and takes none of it.
+    #[inline]
     pub fn free(&self) -> u32 {
+        if self.as_linux {
+            return self.space.free();
+        }
         self.capacity.saturating_sub(self.buf.len() as u32)
     }
 
@@ -161,6 +186,15 @@ impl Rcv {
         room.max(kept)
     }
 
+    /// [`Rcv::select_window`], and as Linux an end of quick ACK mode where less than half of the buffer is free.
+    #[inline(always)]
+    pub fn choose_window(&mut self) -> u32 {
+        if self.as_linux && self.space.free() < self.clamp.min(self.capacity) / 2 {
+            self.ack.quick = 0;
+        }
+        self.select_window()
+    }
+
     /// Linux's `__tcp_select_window`: a scaled window is rounded up to its unit, another one is whole segments, and what is
     /// less than a segment or a sixteenth of the buffer is nothing.
     #[inline]
@@ -174,18 +208,19 @@ impl Rcv {
         if free < full / 2 {
             free &= !(unit - 1);
             if free < self.capacity >> 4 || free < mss {
-                return kept;
+                return kept; // nothing
             }
         }
-        free = free.min(self.clamp);
+        free = free.min(self.space.ssthresh);
+        let announced = self.wnd_announced();
         let window = if self.wscale > 0 {
             (free + unit - 1) & !(unit - 1)
-        } else if current + mss <= free || current > free {
+        } else if announced + mss <= free || announced > free {
             free - free % mss.max(1)
-        } else if mss == full && free > current + full / 2 {
+        } else if mss == full && free > announced + full / 2 {
             free
         } else {
-            current
+            announced
         };
         window.max(kept)
     }
@@ -203,6 +238,79 @@ impl Rcv {
         next > current && next >= current.saturating_mul(2)
     }
 
+    /// Text in order goes into the buffer: what it takes there, and what its size tells.
+    #[inline]
+    pub fn take_size(&mut self, config: &Config, fixed: bool, seg: &Sized, flags: Flags) {
+        if self.as_linux {
+            if self.space.is_over() {
+                self.overflow(fixed, config.rmem[2]);
+            }
+            self.space.queue(seg);
+        }
+        self.measure(seg, flags);
+    }
+
+    /// The same for text out of order.
+    pub fn take_size_ahead(&mut self, config: &Config, seg: &Sized, (flags, sack): (Flags, bool)) {
+        self.measure(seg, flags);
+        if self.as_linux {
+            if sack {
+                self.grow_window(seg, config.rmem[2]);
+            }
+            self.space.queue_ahead(seg);
+            self.gap_closed(0);
+        }
+    }
+
+    /// `text` bytes that were held out of order are in order now.
+    pub fn gap_closed(&mut self, text: u32) {
+        if !self.as_linux {
+            return;
+        }
+        if text > 0 {
+            self.space.close_gap(text, self.buf.ooo_len() as u32);
+        }
+        if !self.buf.has_ooo() {
+            self.space.drop_ahead();
+        }
+    }
+
+    /// Throws away what is out of order.
+    pub fn discard_ooo(&mut self) {
+        self.buf.discard_ooo();
+        if self.as_linux {
+            self.space.drop_ahead();
+        }
+    }
+
+    /// How many ACKs are sent at once in quick ACK mode: enough for half of the window (Linux's `tcp_incr_quickack`).
+    pub fn quick_acks(&self, config: &Config) -> u8 {
+        if !self.as_linux {
+            return config.quick_acks;
+        }
+        let enough = self.wnd_announced() / (2 * u32::from(self.mss.max(1)));
+        config.quick_acks.min(enough.clamp(2, 255) as u8).max(self.ack.quick)
+    }
+
+    /// `n` bytes of text were read or thrown away.
+    #[inline]
+    pub fn drained(&mut self, n: usize) {
+        if self.as_linux {
+            self.space.drained(n);
+        }
+    }
+
+    /// Whether what was received is to be acknowledged now that some of it was read: more than a segment, or all is read, its
+    /// sender has nothing more and an answer is not likely (Linux's `tcp_cleanup_rbuf`).
+    #[inline]
+    pub fn wants_ack_once_read(&self) -> bool {
+        let ack = &self.ack;
+        self.as_linux
+            && ack.pending
+            && (self.nxt.since(self.last_ack_sent) > u32::from(self.mss)
+                || (ack.pushed > u8::from(ack.pingpong) && self.space.is_idle()))
+    }
+
     /// RFC 9293 3.10.7.4 first check, table 6: whether a segment touches the window.
     pub fn acceptable(&self, seq: SeqNum, len: u32) -> bool {
         let wnd = self.wnd();
@@ -214,48 +322,186 @@ impl Rcv {
         }
     }
 
+    /// Linux's reckoning begins: the buffer, the largest window, and what was announced so far.
+    pub fn reckon_as_linux(&mut self, rcvbuf: u32, clamp: u32, announced: u32, options: u8) {
+        self.as_linux = true;
+        self.options = options;
+        self.set_rcvbuf(rcvbuf);
+        self.clamp = clamp;
+        self.space.ssthresh = announced.min(clamp);
+        self.drs.space = (10 * self.own_mss()).min(self.space.ssthresh);
+    }
+
+    /// SO_RCVBUF, doubled as Linux does, packets' own memory included.
+    pub fn set_rcvbuf(&mut self, rcvbuf: u32) {
+        self.space.rcvbuf = rcvbuf;
+        self.capacity = self.space.text_in(rcvbuf);
+    }
+
+    /// Linux's `tcp_set_window_clamp`.
+    pub fn set_clamp(&mut self, clamp: u32) {
+        /// SOCK_MIN_RCVBUF / 2.
+        const LEAST: u32 = 1_152;
+        let clamp = clamp.max(LEAST);
+        if clamp < self.clamp {
+            self.space.ssthresh = self.space.ssthresh.min(clamp);
+        } else if clamp > self.clamp {
+            self.space.ssthresh = self.space.ssthresh.max(self.wnd_announced().min(clamp));
+        }
+        self.clamp = clamp;
+    }
+
+    /// The window as announced last (Linux's `rcv_wnd`).
+    pub fn wnd_announced(&self) -> u32 {
+        self.adv.since(self.last_ack_sent)
+    }
+
+    /// The largest window to announce now (Linux's `rcv_ssthresh`).
+    pub fn ssthresh(&self) -> u32 {
+        if self.as_linux { self.space.ssthresh } else { self.capacity }
+    }
+
+    /// The MSS we announced less the options that each segment has: Linux's `advmss`.
+    pub fn own_mss(&self) -> u32 {
+        u32::from(self.advmss) - u32::from(self.options)
+    }
+
     /// Notes the length of a data segment: the peer's MSS as far as it shows (Linux's `tcp_measure_rcv_mss`).
-    pub fn measure_mss(&mut self, len: u32) {
-        if len >= u32::from(self.mss) {
-            self.mss = len.min(u32::from(self.advmss)) as u16;
+    #[inline]
+    pub fn measure(&mut self, seg: &Sized, flags: Flags) {
+        if !self.as_linux {
+            if seg.each >= u32::from(self.mss) {
+                self.mss = seg.each.min(u32::from(self.advmss)) as u16;
+            }
+            return;
+        }
+        let last = core::mem::take(&mut self.last_seg);
+        if seg.each >= u32::from(self.mss) {
+            if seg.each != u32::from(self.mss) {
+                self.learn_mss(seg);
+            }
+            if flags.contains(Flags::PSH) {
+                self.ack.pushed = self.ack.pushed.max(1);
+            }
+            return;
+        }
+        // Long for a peer with a small MSS: two of the same length are its full segments.
+        let (whole, remnant) =
+            (seg.each + seg.header, flags.intersects(Flags::PSH | Flags::FIN | Flags::URG));
+        if whole >= 536 + 20 || (whole >= 88 + 20 && !remnant) {
+            self.last_seg = (whole - 20).saturating_sub(u32::from(self.options)) as u16;
+            if self.last_seg == last {
+                self.mss = last;
+                return;
+            }
+        }
+        self.ack.pushed = if self.ack.pushed == 0 { 1 } else { 2 };
+    }
+
+    #[cold]
+    fn learn_mss(&mut self, seg: &Sized) {
+        if self.space.learn(seg) {
+            self.capacity = self.space.text_in(self.space.rcvbuf);
+            self.set_clamp(self.capacity);
+            self.drs.space = self.drs.space.min(self.clamp);
+        }
+        self.mss = seg.each.min(self.own_mss()) as u16;
+    }
+
+    /// The window to announce may grow with a segment that is worth its memory (Linux's `tcp_grow_window`); then the
+    /// next ACK is not delayed.
+    #[inline]
+    pub fn grow_window(&mut self, seg: &Sized, rmem_max: u32) {
+        const LEAST: u32 = 128;
+        if !self.as_linux || seg.text < LEAST {
+            return;
+        }
+        let most = self.clamp.min(self.space.free());
+        if most <= self.space.ssthresh {
+            return;
+        }
+        let grown = self.space.worth(seg, (self.own_mss(), u32::from(self.mss)), rmem_max);
+        if grown > 0 {
+            self.space.ssthresh = (self.space.ssthresh + grown).min(most);
+            self.ack.quick |= 1;
         }
     }
 
-    /// Dynamic right-sizing, sample of the receiver's RTT: one window's worth takes one round trip.
+    /// Packets take more than the buffer: it grows if SO_RCVBUF has not fixed it, else windows shrink to two segments
+    /// (Linux's `tcp_clamp_window`).
+    #[cold]
+    pub fn overflow(&mut self, fixed: bool, rmem_max: u32) {
+        if self.space.overflow(fixed, rmem_max) {
+            self.space.ssthresh = self.clamp.min(2 * self.own_mss());
+        }
+        self.capacity = self.space.text_in(self.space.rcvbuf);
+    }
+
+    /// Dynamic right-sizing, sample of the receiver's RTT: one window's worth takes one round trip, or more where the sender
+    /// has less to send. The least counts.
+    #[inline]
     pub fn sample_rtt(&mut self, now: Instant) {
         let drs = &mut self.drs;
         if drs.rtt_at == Instant::ZERO || self.nxt.ge(drs.rtt_seq) {
             if drs.rtt_at != Instant::ZERO {
                 let sample = (now.since(drs.rtt_at).as_micros() as u32).max(1);
-                drs.rtt = if drs.rtt == 0 { sample } else { drs.rtt - drs.rtt / 8 + sample / 8 }.max(1);
+                if drs.rtt == 0 || sample < drs.rtt {
+                    drs.rtt = sample;
+                }
             }
             drs.rtt_seq = self.nxt + self.adv.since(self.nxt).min(i32::MAX as u32);
             drs.rtt_at = now;
         }
     }
 
-    /// Dynamic right-sizing, after the user has read `n` bytes: doubles the room when a round trip's
-    /// reading comes near it, up to `max`.
-    pub fn right_size(&mut self, now: Instant, n: u32, max: u32) {
+    /// A sample from a full segment's echoed timestamp (Linux's `tcp_rcv_rtt_measure_ts`), microseconds: each echo counts
+    /// once, and a longer one only while nothing waits to be read.
+    pub fn sample_echo(&mut self, sample: u32) {
+        let waits = !self.buf.is_empty();
         let drs = &mut self.drs;
-        drs.copied = drs.copied.saturating_add(n);
-        if drs.rtt == 0 || (now.since(drs.space_at).as_micros() as u64) < u64::from(drs.rtt) {
+        if drs.rtt == 0 || sample < drs.rtt {
+            drs.rtt = sample;
+        } else if !waits {
+            drs.rtt = drs.rtt - drs.rtt / 8 + sample / 8;
+        }
+    }
+
+    /// Dynamic right-sizing, after the user has read `n` bytes: makes the room what two round trips' reading need, up to
+    /// `max` bytes of text and `rmem_max` of memory.
+    #[inline]
+    pub fn right_size(&mut self, now: Instant, n: u32, max: u32, rmem_max: u32) {
+        let drs = &mut self.drs;
+        if drs.rtt == 0 || micros_between(drs.space_at, now) < drs.rtt {
+            drs.copied = drs.copied.saturating_add(n);
             return;
         }
-        if drs.copied > drs.space {
+        // As Linux, after the first packet: what waits behind it was not read in this round trip.
+        let first = if self.as_linux { self.space.first().min(n) } else { n };
+        let waits = if self.as_linux { self.buf.len() as u32 + n - first } else { 0 };
+        let copied = drs.copied.saturating_add(first).saturating_sub(waits);
+        if copied > drs.space {
             // Twice what was read, and ahead of a sender whose window still doubles (Linux's
-            // `tcp_rcv_space_adjust`).
-            let (copied, space) = (u64::from(drs.copied), u64::from(drs.space.max(1)));
-            let window = 2 * copied + 16 * u64::from(self.advmss);
-            let wanted = window + 2 * (window * (copied - space) / space);
-            drs.space = drs.copied;
-            let wanted = wanted.min(u64::from(max)) as u32;
-            if wanted > self.capacity {
-                self.capacity = wanted;
-                self.clamp = wanted; // it follows along
+            // `tcp_rcvbuf_grow`).
+            let space = u64::from(core::mem::replace(&mut drs.space, copied).max(1));
+            let copied = u64::from(copied);
+            let mut window = 2 * copied;
+            window += 2 * (window * (copied - space) / space);
+            if self.as_linux {
+                window += u64::from(self.buf.ooo_end());
+                if self.space.grow_to(window, rmem_max) {
+                    self.capacity = self.space.text_in(self.space.rcvbuf);
+                    self.clamp = self.capacity;
+                }
+            } else {
+                let wanted = (window + 16 * u64::from(self.advmss)).min(u64::from(max)) as u32;
+                if wanted > self.capacity {
+                    self.capacity = wanted;
+                    self.clamp = wanted; // it follows along
+                }
             }
         }
-        drs.copied = 0;
+        let drs = &mut self.drs;
+        drs.copied = n - first;
         drs.space_at = now;
     }
 }

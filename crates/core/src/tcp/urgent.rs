@@ -88,7 +88,8 @@ impl Connection {
         if self.options.oobinline {
             self.urgent = None;
         } else if !self.rcv.buf.is_empty() {
-            let _ = self.rcv.buf.skip(1);
+            let skipped = self.rcv.buf.skip(1);
+            self.rcv.drained(skipped);
             self.urgent = None;
         }
         None

@@ -87,9 +87,14 @@ impl Connection {
         }
     }
 
-    /// Size of the RX buffer, bytes.
+    /// Size of the RX buffer, bytes: for text.
     pub fn receive_capacity(&self) -> u32 {
         self.rcv.capacity
+    }
+
+    /// SO_RCVBUF as it stands now, bytes with what holding them takes; `None` before it is agreed.
+    pub fn receive_memory(&self) -> Option<u32> {
+        self.rcv.as_linux.then_some(self.rcv.space.rcvbuf)
     }
 
     /// The largest window to announce, bytes (TCP_WINDOW_CLAMP).
@@ -148,9 +153,13 @@ impl Connection {
             if self.rcv.wscale == 0 {
                 max = max.min(65_535);
             }
-            self.rcv.right_size(cx.now, n as u32, max);
+            self.rcv.right_size(cx.now, n as u32, max, cx.config.rmem[2]);
         }
-        if self.state.can_receive() && self.rcv.wants_window_update() {
+        self.rcv.drained(n);
+        if self.rcv.wants_ack_once_read() {
+            self.rcv.ack.now = true;
+            self.due.output = true;
+        } else if self.state.can_receive() && self.rcv.wants_window_update() {
             self.rcv.ack.now = true;
             self.due.ack.get_or_insert(Why::WindowUpdate);
             self.due.output = true;
@@ -223,7 +232,8 @@ impl Connection {
             State::SynReceived | State::Established | State::FinWait1 | State::FinWait2 | State::CloseWait
         );
         let reply = tell.then(|| self.build_rst(cx, self.snd.nxt, Some(self.rcv.nxt)));
-        let _ = self.rcv.buf.discard_in_order();
+        let unread = self.rcv.buf.discard_in_order();
+        self.rcv.drained(unread);
         let mut out = self.fail(cx, error, Event::Abort);
         out.reply = reply;
         out
@@ -243,12 +253,20 @@ impl Connection {
         }
         if let Some(size) = self.options.rcvbuf {
             // The announced edge stays where it is (SHLD-14): `select_window` never moves it left.
-            self.rcv.capacity = if self.rcv.wscale == 0 { size.min(65_535) } else { size }.max(256);
+            if !self.rcv.as_linux {
+                self.rcv.capacity = if self.rcv.wscale == 0 { size.min(65_535) } else { size }.max(256);
+            } else if self.options.rcvbuf != old.rcvbuf {
+                self.rcv.set_rcvbuf(size.saturating_mul(2));
+            }
         }
         if self.options.window_clamp != old.window_clamp {
-            self.rcv.clamp = self.options.window_clamp;
+            if self.rcv.as_linux {
+                self.rcv.set_clamp(self.options.window_clamp);
+            } else {
+                self.rcv.clamp = self.options.window_clamp;
+            }
         }
-        if self.options.window_clamp != 0 {
+        if self.options.window_clamp != 0 && !self.rcv.as_linux {
             self.rcv.capacity = self.rcv.capacity.min(self.options.window_clamp);
         }
         if let Some(size) = self.options.sndbuf {

@@ -48,6 +48,11 @@ impl Stack {
                 SockOpt::WindowClamp(clamp.min(i32::MAX as u32) as i32)
             }
             SockOptName::MaxSeg => SockOpt::MaxSeg(self.maxseg(now, id)?),
+            // What dynamic right-sizing has made of it.
+            SockOptName::RcvBuf if socket.connection().is_some_and(|c| c.receive_memory().is_some()) => {
+                let memory = socket.connection().and_then(|c| c.receive_memory()).unwrap_or_default();
+                SockOpt::RcvBuf(memory.min(i32::MAX as u32) as i32)
+            }
             _ => {
                 let situation = Situation {
                     config: self.config(),

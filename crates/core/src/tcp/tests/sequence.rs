@@ -130,7 +130,9 @@ fn linux_takes_all_or_nothing_across_the_right_edge() {
         h.send(Seg::new(ACK, 6_000, 1_001).len(len));
         assert_eq!(h.conn.readable(), 960 + taken, "{len}");
         assert_eq!(h.stats.tcp_beyond_window, u64::from(taken == 0));
-        assert_eq!(h.recv_all().pop().expect("ACK").hdr.ack.0, 6_000 + taken as u32);
+        // What fits but shrinks the window is acknowledged with the delay.
+        let ack = h.recv_all().pop().or_else(|| h.wait(ms(200)));
+        assert_eq!(ack.expect("ACK").hdr.ack.0, 6_000 + taken as u32);
     }
     let mut h = with_window_in(plain(), 500);
     assert_eq!(h.read(2_000).len(), 960);
@@ -138,12 +140,13 @@ fn linux_takes_all_or_nothing_across_the_right_edge() {
     let window = h.conn.rcv.wnd() as usize;
     h.send(Seg::new(ACK, 6_000, 1_001).len(window + 700));
     assert_eq!(h.conn.readable(), window + 700, "nothing was unread");
-    let ack = h.recv_all().pop().expect("ACK");
+    let ack = h.wait(ms(200)).expect("ACK");
     assert_eq!((ack.hdr.ack.0, ack.hdr.window), (6_000 + window as u32 + 700, 0));
-    // The window opens again where the text has ended, in whole segments of the peer's.
+    // The window opens again where the text has ended, in whole segments of the peer's: of 2,920 bytes of memory
+    // 960 in 2,304 were for text, as the first packet showed.
     h.read(5_000);
     let mss = h.conn.rcv.mss;
-    assert_eq!(h.recv_all().pop().expect("window update").hdr.window, 1_460 / mss * mss);
+    assert_eq!(h.recv_all().pop().expect("window update").hdr.window, 1_209 / mss * mss);
 }
 
 /// Shows: rfc9293-s3.10.7.4-e

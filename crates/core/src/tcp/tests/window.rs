@@ -297,6 +297,7 @@ fn window_of_a_small_buffer_is_not_scaled_away() {
     for buffer in [600, 1_023, 1_024, 1_500, 5_000] {
         let config = with(|c| {
             c.window_scaling = true;
+            c.moderate_rcvbuf = false;
             c.rmem = [buffer, 2 * buffer, 32 << 20]; // a scale of 10: units of 1,024 bytes
         });
         let mut h = Host::established_with(config, Options::default(), |o| {

@@ -1,0 +1,283 @@
+//! The room of the RX buffer as Linux reckons it: SO_RCVBUF bounds the memory of packets, and what share of that is
+//! text shows only as they come.
+//!
+//! ```text
+//!     rcvbuf ----------------------------------------------|
+//!     taken (truesize of what waits)     |   free          |     x ratio / 256 = text
+//!     ssthresh: no more than this is announced, and it grows as long as packets are worth their memory
+//! ```
+//! Names and rules are Linux's: `sk_rcvbuf`, `sk_rmem_alloc`, `scaling_ratio`, `rcv_ssthresh`, `tcp_grow_window`. What a
+//! packet takes there is told by its length: that of a buffer which `kmalloc` gives a TUN device.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+
+/// Before any packet has shown better, half of the memory is for text.
+const HALF: u8 = 128;
+/// `sizeof(struct skb_shared_info)`, `sizeof(struct sk_buff)` and NET_SKB_PAD on 64-bit machines, rounded up.
+const SHARED_INFO: u32 = 320;
+const SK_BUFF: u32 = 256;
+const PAD: u32 = 64;
+const PAGE: u32 = 4_096;
+/// The sizes of `kmalloc` that heads come from; the first is a cache of its own.
+const HEADS: [u32; 5] = [640, 1_024, 2_048, 4_096, 8_192];
+/// What fits into a head of one page beside all that.
+const HEAD_TEXT: u32 = PAGE - SHARED_INFO - PAD;
+
+/// What a packet takes, and how many bytes more its head has room for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Footprint {
+    truesize: u32,
+    tailroom: u32,
+}
+
+impl Footprint {
+    /// Of an IP packet of `len` bytes, as a TUN device's `tun_alloc_skb` makes it.
+    #[inline(always)]
+    fn of(len: u32) -> Footprint {
+        if len <= HEADS[0] - SHARED_INFO - PAD {
+            return Footprint { truesize: HEADS[0] + SK_BUFF, tailroom: HEADS[0] - SHARED_INFO - PAD - len };
+        }
+        Footprint::of_long(len)
+    }
+
+    fn of_long(len: u32) -> Footprint {
+        if len + PAD >= PAGE {
+            return Footprint { truesize: PAGE + SK_BUFF + pages(len - HEAD_TEXT), tailroom: 0 };
+        }
+        let needed = (len + PAD).next_multiple_of(64) + SHARED_INFO;
+        let head = HEADS.into_iter().find(|&head| needed <= head).unwrap_or(2 * PAGE);
+        Footprint { truesize: head + SK_BUFF, tailroom: head - SHARED_INFO - PAD - len }
+    }
+}
+
+/// Memory of pages for `left` bytes, in blocks of at most eight.
+#[cold]
+fn pages(mut left: u32) -> u32 {
+    let (mut block, mut sum) = (8 * PAGE, 0);
+    while left > 0 {
+        while block > PAGE && left.next_multiple_of(PAGE) < block {
+            block /= 2;
+        }
+        sum += block;
+        left = left.saturating_sub(block);
+    }
+    sum
+}
+
+/// Text that waits to be read, and what its packet takes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Waiting {
+    text: u32,
+    truesize: u32,
+}
+
+/// A data segment, as far as its size tells something.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sized {
+    /// Bytes of text.
+    pub text: u32,
+    /// Of each segment of it.
+    pub each: u32,
+    /// Length of its TCP header, bytes.
+    pub header: u32,
+    /// Length of the IP packet, bytes.
+    pub packet: u32,
+}
+
+/// The reckoning of one connection.
+#[derive(Debug)]
+pub(crate) struct Space {
+    /// Memory that packets may take, bytes (`sk_rcvbuf`).
+    pub rcvbuf: u32,
+    /// How many 256ths of it are text (`scaling_ratio`).
+    ratio: u8,
+    /// The largest window to announce now (`rcv_ssthresh`).
+    pub ssthresh: u32,
+    /// Memory taken (`sk_rmem_alloc`).
+    taken: u32,
+    /// Of it by what is out of order.
+    ahead: u32,
+    /// Room behind the text of the last packet in order.
+    tailroom: u32,
+    /// The packet to be read next, and those behind it.
+    first: Waiting,
+    #[allow(clippy::box_collection)] // most connections never have any: eight bytes, not thirty-two
+    more: Option<Box<VecDeque<Waiting>>>,
+}
+
+impl Space {
+    pub fn new() -> Space {
+        Space {
+            rcvbuf: 0,
+            ratio: HALF,
+            ssthresh: u32::MAX,
+            taken: 0,
+            ahead: 0,
+            tailroom: 0,
+            first: Waiting::default(),
+            more: None,
+        }
+    }
+
+    /// How much text so much memory is for (`tcp_win_from_space`).
+    #[inline]
+    pub fn text_in(&self, memory: u32) -> u32 {
+        ((u64::from(memory) * u64::from(self.ratio)) >> 8) as u32
+    }
+
+    /// How much memory so much text needs (`tcp_space_from_win`).
+    fn memory_for(&self, text: u64) -> u64 {
+        (text << 8) / u64::from(self.ratio)
+    }
+
+    /// Text that there is room for now (`tcp_space`).
+    #[inline]
+    pub fn free(&self) -> u32 {
+        self.text_in(self.rcvbuf.saturating_sub(self.taken))
+    }
+
+    /// Whether nothing waits, in order or out of it.
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        self.taken == 0
+    }
+
+    /// Whether packets take more than they may.
+    #[inline]
+    pub fn is_over(&self) -> bool {
+        self.taken > self.rcvbuf
+    }
+
+    /// What a full segment shows of the share of text; whether that is news.
+    pub fn learn(&mut self, seg: &Sized) -> bool {
+        let ratio = (u64::from(seg.text) << 8) / u64::from(Footprint::of(seg.packet).truesize);
+        let ratio = ratio.clamp(1, 255) as u8;
+        core::mem::replace(&mut self.ratio, ratio) != ratio
+    }
+
+    /// Text in order was put behind what waits (`tcp_queue_rcv`): short text into the tail of the packet before it.
+    #[inline]
+    pub fn queue(&mut self, seg: &Sized) {
+        if self.first.text > 0 {
+            return self.queue_behind(seg);
+        }
+        let packet = Footprint::of(seg.packet);
+        self.first = Waiting { text: seg.text, truesize: packet.truesize };
+        self.taken += packet.truesize;
+        self.tailroom = packet.tailroom;
+    }
+
+    fn queue_behind(&mut self, seg: &Sized) {
+        if seg.text <= self.tailroom {
+            let last = self.more.as_mut().and_then(|more| more.back_mut()).unwrap_or(&mut self.first);
+            last.text += seg.text;
+            self.tailroom -= seg.text;
+            return;
+        }
+        let packet = Footprint::of(seg.packet);
+        let waiting = Waiting { text: seg.text, truesize: packet.truesize };
+        self.more.get_or_insert_default().push_back(waiting);
+        self.taken += packet.truesize;
+        self.tailroom = packet.tailroom;
+    }
+
+    /// Bytes of text in the packet to be read next.
+    #[inline]
+    pub fn first(&self) -> u32 {
+        self.first.text
+    }
+
+    /// Text out of order is held.
+    pub fn queue_ahead(&mut self, seg: &Sized) {
+        let truesize = Footprint::of(seg.packet).truesize;
+        self.taken += truesize;
+        self.ahead += truesize;
+    }
+
+    /// `text` bytes that were out of order are in order now; `rest` bytes still are not.
+    pub fn close_gap(&mut self, text: u32, rest: u32) {
+        let all = u64::from(text) + u64::from(rest);
+        let share = (u64::from(self.ahead) * u64::from(text) / all.max(1)) as u32;
+        self.ahead -= share;
+        let waiting = Waiting { text, truesize: share };
+        if self.first.text > 0 {
+            self.more.get_or_insert_default().push_back(waiting);
+        } else {
+            self.first = waiting;
+        }
+        self.tailroom = 0;
+    }
+
+    /// What was out of order is thrown away.
+    pub fn drop_ahead(&mut self) {
+        self.taken -= core::mem::take(&mut self.ahead);
+    }
+
+    /// `n` bytes were read: a packet is given back when all of it was.
+    #[inline]
+    pub fn drained(&mut self, n: usize) {
+        let mut n = n as u32;
+        while n >= self.first.text && self.first.text > 0 {
+            n -= self.first.text;
+            self.taken -= self.first.truesize;
+            self.first = match &mut self.more {
+                Some(more) => more.pop_front().unwrap_or_default(),
+                None => Waiting::default(),
+            };
+        }
+        self.first.text = self.first.text.saturating_sub(n);
+        if self.first.text == 0 && self.more.is_some() {
+            self.more = None; // a quiet connection holds nothing
+        }
+    }
+
+    /// By how much `ssthresh` may grow for such a packet (`tcp_grow_window`): not if a buffer full of its kind would hold
+    /// too little text.
+    #[inline]
+    pub fn worth(&self, seg: &Sized, full: (u32, u32), rmem_max: u32) -> u32 {
+        let (advmss, mss) = full;
+        let mut truesize = self.text_in(Footprint::of(seg.packet).truesize);
+        let growth = if truesize <= seg.text {
+            2 * advmss
+        } else {
+            truesize /= 2;
+            let mut window = self.text_in(rmem_max) / 2;
+            loop {
+                if self.ssthresh > window {
+                    return 0;
+                }
+                if truesize <= seg.text {
+                    break 2 * mss;
+                }
+                truesize /= 2;
+                window /= 2;
+            }
+        };
+        growth.max(2 * seg.text)
+    }
+
+    /// Packets take more than they may, because they are short: the buffer grows to what they take, if it may
+    /// (`tcp_clamp_window`); whether it is still too small.
+    pub fn overflow(&mut self, fixed: bool, rmem_max: u32) -> bool {
+        if self.taken > self.rcvbuf && !fixed && self.rcvbuf < rmem_max {
+            self.rcvbuf = self.taken.min(rmem_max);
+        }
+        self.taken > self.rcvbuf
+    }
+
+    /// Memory for `window` bytes of text, at most `max`; whether that is more than before.
+    pub fn grow_to(&mut self, window: u64, max: u32) -> bool {
+        let wanted = self.memory_for(window).min(u64::from(max)) as u32;
+        let grows = wanted > self.rcvbuf;
+        self.rcvbuf = self.rcvbuf.max(wanted);
+        grows
+    }
+
+    /// Bytes of heap.
+    pub fn memory(&self) -> usize {
+        self.more
+            .as_ref()
+            .map_or(0, |more| size_of::<VecDeque<Waiting>>() + more.capacity() * size_of::<Waiting>())
+    }
+}
