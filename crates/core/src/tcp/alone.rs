@@ -23,7 +23,7 @@ impl Connection {
         let mss = self.bounded_mss(cx);
         let rules = self.rules(cx.config);
         let rto = self.rtt.rto_nanos(&rules.rto);
-        let mut flight = cx.spare.take_for(self.agreed.sack);
+        let mut flight = cx.spare.take_for(self.agreed.sack, cx.config.profile == crate::Profile::Linux);
         flight.on_first_sent(cx.now, (seq, len), mss as u16, &self.persist, &mut self.cc);
         if self.cc.cwnd() > len {
             self.persist.note_app_limited(len);

@@ -259,19 +259,16 @@ impl Connection {
         rst
     }
 
-    /// Text `[seq, seq + len)`, and the FIN if `fin`: a segment or super-segment.
+    /// Text `[seq, seq + len)`, with FIN, or PSH at its end, if `ends` says so: a segment or super-segment.
     #[inline]
     pub(super) fn build_text(
         &mut self,
         cx: &mut Cx<'_>,
-        (seq, len, fin): (SeqNum, u32, bool),
+        (seq, len, ends): (SeqNum, u32, Flags),
         why: Why,
         out: &mut Outgoing,
     ) {
-        let mut flags = Flags::ACK;
-        if fin {
-            flags |= Flags::FIN;
-        }
+        let mut flags = Flags::ACK | ends;
         // MUST-61: PSH on the segment that empties the queue.
         let ends_record = self.record_left() == Some(len) && seq == self.snd.nxt;
         if len > 0 && ((seq + len == self.snd.end() && !self.snd.more) || ends_record) {

@@ -256,8 +256,11 @@ impl Connection {
             cx.stats.tcp_rcv_q_drop += u64::from(!seg.data.is_empty());
             self.rcv.ack.now = true;
             self.due.output = true;
-            seg.data = crate::packet::Payload::new();
-            seg.hdr.flags.remove(Flags::FIN);
+            // Linux takes a FIN that comes alone: its sender would repeat it, and it needs no room.
+            if !seg.data.is_empty() || cx.config.profile != crate::Profile::Linux {
+                seg.data = crate::packet::Payload::new();
+                seg.hdr.flags.remove(Flags::FIN);
+            }
             return Check::Pass;
         }
         if seg.hdr.flags.contains(Flags::RST) {

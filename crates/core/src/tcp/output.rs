@@ -1,9 +1,10 @@
 //! What to send next, and why. The decision is here; `build.rs` makes the segment.
 
-use super::recovery::{CaState, Probe};
+use super::recovery::{CaState, Probe, Retransmit};
 use super::rtt::micros_between;
 use super::timer::Timer;
 use super::*;
+use crate::wire::tcp::Flags;
 
 /// How long text may be held back by the silly-window rule or a cork (MUST-38 (4): 0.1 to 1 s; Linux's
 /// cork: 200 ms).
@@ -122,7 +123,7 @@ impl Connection {
         if again.seq != self.snd.una && again.seq.ge(self.snd.wnd_end()) {
             return false;
         }
-        self.send_again(cx, (again.seq, again.len), again.why, out);
+        self.send_again(cx, &again, out);
         true
     }
 
@@ -138,12 +139,13 @@ impl Connection {
             return false;
         };
         flight.on_rescued();
-        self.send_again(cx, (again.seq, again.len), again.why, out);
+        self.send_again(cx, &again, out);
         true
     }
 
     #[cold]
-    fn send_again(&mut self, cx: &mut Cx<'_>, (seq, len): (SeqNum, u32), why: Why, out: &mut Outgoing) {
+    fn send_again(&mut self, cx: &mut Cx<'_>, again: &Retransmit, out: &mut Outgoing) {
+        let Retransmit { seq, len, why, pushed } = *again;
         let end = seq + len;
         let text_end = self.snd.end().min(end);
         let text = if text_end.gt(seq) { text_end.since(seq) } else { 0 };
@@ -156,7 +158,10 @@ impl Connection {
         if let Some(flight) = &mut self.flight {
             flight.on_sent(cx.now, seq, len, self.mss, true, &mut self.persist, &mut self.cc);
         }
-        self.build_text(cx, (seq, text, fin), why, out);
+        let mut ends = Flags::empty();
+        ends.set(Flags::FIN, fin);
+        ends.set(Flags::PSH, pushed && text > 0);
+        self.build_text(cx, (seq, text, ends), why, out);
         self.rearm_flight_timers(cx);
         self.clamp_to_user_timeout(cx);
     }
@@ -179,7 +184,7 @@ impl Connection {
         cx.stats.tcp_loss_probes += 1;
         match probe {
             Probe::NewData => self.send_new(cx, (fresh, each), Why::Tlp, out),
-            Probe::Retransmit(again) => self.send_again(cx, (again.seq, again.len), Why::Tlp, out),
+            Probe::Retransmit(again) => self.send_again(cx, &again, out),
         }
         true
     }
@@ -229,7 +234,7 @@ impl Connection {
         let max_text = self.tso_text(cx, max_text);
         if self.tso_defers(cx, unsent.min(usable).min(room), unsent, max_text) {
             if room < usable {
-                let in_flight = self.flight.as_ref().map_or(0, |flight| flight.bytes_in_flight());
+                let in_flight = self.flight.as_ref().map_or(0, |flight| flight.load_in_flight(&self.cc));
                 self.cc.on_held_back(cx.now, in_flight, self.snd.nxt);
             }
             return false;
@@ -311,8 +316,8 @@ impl Connection {
         let why = if fin && why == Why::Data { Why::Fin } else { why };
         let taken = len + u32::from(fin);
         let drained = len == self.snd.unsent();
-        let sack = self.agreed.sack;
-        let flight = self.flight.get_or_insert_with(|| cx.spare.take_for(sack));
+        let (sack, by_segment) = (self.agreed.sack, cx.config.profile == crate::Profile::Linux);
+        let flight = self.flight.get_or_insert_with(|| cx.spare.take_for(sack, by_segment));
         // In a burst the timers stand already: they count from the same instant.
         let timed = flight.is_timed_from(cx.now) && !self.persisting;
         flight.on_sent(cx.now, seq, taken, each as u16, false, &mut self.persist, &mut self.cc);
@@ -330,12 +335,13 @@ impl Connection {
         if len > 0 && self.rcv.ack.ato > 0 && since < self.rcv.ack.ato {
             self.rcv.ack.pingpong = true;
         }
-        self.build_text(cx, (seq, len, fin), why, out);
-        if cx.config.tso_autosizing
-            && out.gso_size != 0
-            && let Some(flight) = &mut self.flight
-        {
-            flight.mark_border();
+        let record = self.record_left() == Some(len);
+        self.build_text(cx, (seq, len, if fin { Flags::FIN } else { Flags::empty() }), why, out);
+        if let Some(flight) = &mut self.flight {
+            let burst = out.gso_size != 0;
+            let ends_queue = drained && !self.snd.more;
+            let pushed = record || ends_queue || (out.hdr.flags.contains(Flags::PSH) && !burst);
+            flight.mark_end(burst && cx.config.tso_autosizing, pushed && len > 0, record);
         }
         self.snd.nxt = seq + taken;
         self.note_records_sent(cx.now);

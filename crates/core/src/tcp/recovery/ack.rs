@@ -19,6 +19,10 @@ pub(super) struct Step {
     pub dup_acks: u32,
     /// Bytes delivered by it.
     pub delivered: u32,
+    /// The same as cwnd counts it.
+    pub weighed: u32,
+    /// What cwnd counts a segment for, bytes; 0 where it counts bytes.
+    pub unit: u32,
     /// A D-SACK named the probe.
     pub dsack_tlp: bool,
     /// The lowest never-retransmitted sequence number delivered late: reordering.
@@ -54,8 +58,9 @@ pub(super) struct Latest {
 
 impl Step {
     /// A run was delivered now.
-    pub fn note_delivered(&mut self, run: &Run) {
+    pub fn note_delivered(&mut self, run: &Run, segs: u32) {
         self.delivered += run.len;
+        self.weighed += if self.unit == 0 { run.len } else { segs.saturating_mul(self.unit) };
         let newer = self
             .latest
             .is_none_or(|l| run.sent_at > l.sent_at || (run.sent_at == l.sent_at && run.end().gt(l.end)));
@@ -86,7 +91,8 @@ impl Flight {
         cfg: &RecoveryConfig,
     ) -> AckOutcome {
         let mut s = Step {
-            prior_in_flight: self.bytes_in_flight(),
+            unit: if self.by_segment { cc.mss() } else { 0 },
+            prior_in_flight: self.load_in_flight(cc),
             prior_fack: (self.board.sacked.bytes > 0).then_some(self.board.fack),
             state_before: self.state,
             lost_before: self.total_lost(),
@@ -170,12 +176,16 @@ impl Flight {
         s.out.acked = a.ack.since(a.snd_una);
         let fack = s.prior_fack;
         let mut segs = 0;
+        let mut before = self.board.out.segs;
         while let Some(run) = self.board.pop_acked(a.ack) {
             segs += run.segs();
+            // A segment that is acknowledged in part still stands for one.
+            let whole = before - self.board.out.segs;
+            before = self.board.out.segs;
             if run.is(SACKED) {
                 continue; // it was counted when it was SACKed
             }
-            s.note_delivered(&run);
+            s.note_delivered(&run, whole);
             if run.is(EVER_RETRANS) {
                 s.retrans_acked = true;
             } else {
@@ -211,7 +221,10 @@ impl Flight {
         }
         let counted = self.dup_acked.min(segs - 1);
         self.dup_acked -= counted;
-        s.delivered = s.delivered.saturating_sub(counted.saturating_mul(mss)).max(s.delivered.min(mss));
+        let counted = counted.saturating_mul(mss);
+        for delivered in [&mut s.delivered, &mut s.weighed] {
+            *delivered = delivered.saturating_sub(counted).max((*delivered).min(mss));
+        }
     }
 
     /// Karn and RFC 7323 4: a sample from what was sent once, else from the echoed timestamp.
@@ -310,10 +323,10 @@ impl Flight {
             now,
             snd_una: a.snd_una.max(a.ack),
             snd_nxt: a.snd_nxt,
-            delivered: s.delivered,
+            delivered: s.weighed,
             total_delivered: p.delivered as u32,
             prior_in_flight: s.prior_in_flight,
-            in_flight: self.bytes_in_flight(),
+            in_flight: self.load_in_flight(cc),
             rtt_us: s.last_acked.max(s.last_sacked).map_or(0, |at| micros_between(at, now).max(1)),
             srtt_us: rtt.srtt_us(),
             min_rtt_us: rtt.min_rtt_us(),

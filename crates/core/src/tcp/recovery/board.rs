@@ -15,22 +15,29 @@ use crate::tcp::congestion::{LOSS_THRESH, LossSample};
 use crate::time::Instant;
 
 /// SACKed: the receiver has it, but may renege.
-pub(super) const SACKED: u8 = 1;
+pub(super) const SACKED: u16 = 1;
 /// Deemed lost.
-pub(super) const LOST: u8 = 2;
+pub(super) const LOST: u16 = 2;
 /// A retransmission of it is in flight.
-pub(super) const RETRANS: u8 = 4;
+pub(super) const RETRANS: u16 = 4;
 /// It was retransmitted at least once: its ACKs are ambiguous (Karn).
-pub(super) const EVER_RETRANS: u8 = 8;
+pub(super) const EVER_RETRANS: u16 = 8;
 /// The sender had nothing more when it was sent.
-pub(super) const APP_LIMITED: u8 = 16;
+pub(super) const APP_LIMITED: u16 = 16;
 /// It was found lost by duplicate ACKs or the 6675 rule, not by RACK.
-pub(super) const BY_DUPACK: u8 = 32;
+pub(super) const BY_DUPACK: u16 = 32;
 /// It was lost to a smaller path MTU (RFC 1191 6.4).
-pub(super) const BY_MTU: u8 = 64;
+pub(super) const BY_MTU: u16 = 64;
 
 /// A super-segment ended with it: what follows does not join it, and is sent again by itself.
-pub(super) const BORDER: u8 = 128;
+pub(super) const BORDER: u16 = 128;
+/// It ends with PSH, because the queue was empty behind it or a record ended; sent again it does so too.
+pub(super) const PUSHED: u16 = 256;
+/// A record ends with it (MSG_EOR): nothing that follows goes into one segment with it.
+pub(super) const RECORD: u16 = 512;
+
+/// What is said of the end of a run.
+const OF_THE_END: u16 = BORDER | PUSHED | RECORD;
 
 /// Above this many runs SACK blocks no longer cut: the bound on memory and work (CVE-2019-11478).
 pub(super) const MAX_RUNS: usize = 16_384;
@@ -42,7 +49,7 @@ pub(super) struct Run {
     pub len: u32,
     /// Bytes of each of its segments, the last may be shorter.
     pub mss: u16,
-    pub flags: u8,
+    pub flags: u16,
     /// The last transmission.
     pub sent_at: Instant,
     /// Bytes delivered in all when it was sent, modulo 2^32, and when the last of them was.
@@ -61,7 +68,7 @@ impl Run {
         self.seq + self.len
     }
 
-    pub fn is(&self, flag: u8) -> bool {
+    pub fn is(&self, flag: u16) -> bool {
         self.flags & flag != 0
     }
 
@@ -238,7 +245,7 @@ impl Board {
     }
 
     /// Changes the flags of a run and the sums with them.
-    pub fn set(&mut self, i: usize, clear: u8, set: u8) {
+    pub fn set(&mut self, i: usize, clear: u16, set: u16) {
         self.count(i, false);
         if set & LOST != 0 {
             self.note_lost(i, clear);
@@ -260,7 +267,7 @@ impl Board {
     }
 
     /// Counts a run that is about to be marked lost, or whose retransmission is.
-    fn note_lost(&mut self, i: usize, clear: u8) {
+    fn note_lost(&mut self, i: usize, clear: u16) {
         let Some(run) = self.runs.get(i) else { return };
         if run.is(LOST) && !(run.is(RETRANS) && clear & RETRANS != 0) {
             return;
@@ -300,7 +307,7 @@ impl Board {
         tail.len -= len;
         let parts = run.segs() + tail.segs();
         self.out.segs = self.out.segs - whole + parts;
-        run.flags &= !BORDER;
+        run.flags &= !OF_THE_END;
         self.runs.insert(i + 1, tail);
         self.count(i, true);
         self.count(i + 1, true);
@@ -312,14 +319,15 @@ impl Board {
         // What tells retransmitted from original stays apart: a D-SACK or reneging may ask for it.
         let alike = a.is(SACKED)
             && b.is(SACKED)
-            && a.flags == b.flags
+            && (a.flags ^ b.flags) & !PUSHED == 0
             && a.mss == b.mss
             && a.len % u32::from(a.mss.max(1)) == 0;
         if alike {
-            let len = b.len;
+            let (len, flags) = (b.len, b.flags);
             self.runs.remove(i + 1);
             if let Some(a) = self.runs.get_mut(i) {
                 a.len += len;
+                a.flags = flags;
             }
         }
         alike
@@ -454,10 +462,33 @@ impl Board {
         self.count(i, true);
     }
 
-    /// A super-segment ends with what was sent last.
-    pub fn mark_border(&mut self) {
+    /// What was sent last ends a super-segment, with PSH, or a record.
+    pub fn mark_end(&mut self, flags: u16) {
         if let Some(last) = self.runs.back_mut() {
-            last.flags |= BORDER;
+            last.flags |= flags;
+        }
+    }
+
+    /// Short segments become one, as far as they fit into `mss` bytes, beginning with the one at `seq` that is sent again
+    /// (Linux's `tcp_retrans_try_collapse`).
+    pub fn collapse(&mut self, seq: SeqNum, mss: u32) {
+        let i = self.find(seq);
+        while let (Some(run), Some(next)) = (self.runs.get(i), self.runs.get(i + 1)) {
+            let fits = run.len.saturating_add(next.len) <= mss && run.segs() == 1 && next.segs() == 1;
+            if !fits || run.is(RECORD) || next.is(SACKED) {
+                return;
+            }
+            let (len, flags) = (next.len, next.flags);
+            self.count(i, false);
+            self.count(i + 1, false);
+            self.out.segs -= 1;
+            self.runs.remove(i + 1);
+            if let Some(run) = self.runs.get_mut(i) {
+                run.len += len;
+                run.mss = run.mss.max(mss.min(u32::from(u16::MAX)) as u16);
+                run.flags |= flags & (OF_THE_END | EVER_RETRANS);
+            }
+            self.count(i, true);
         }
     }
 

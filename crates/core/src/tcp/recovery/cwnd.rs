@@ -25,12 +25,15 @@ impl Flight {
         self.reduced_at = now;
         self.reduced = true;
         p.put(TLP_OUT, false);
-        let sacked = self.board.sacked.bytes;
+        let board = &self.board;
+        let (bytes, segs) = (board.out.bytes - board.sacked.bytes, board.out.segs - board.sacked.segs);
         self.prr = Prr {
             delivered: 0,
             out: 0,
-            recover_fs: (self.board.out.bytes - sacked)
-                .saturating_add(s.out.newly_sacked + s.out.acked)
+            recover_fs: self
+                .weight(bytes, segs, cc)
+                .saturating_add(s.out.newly_sacked + s.out.acked + s.weighed)
+                .saturating_sub(s.delivered)
                 .max(1),
         };
         cc.on_enter_recovery(load);
@@ -107,12 +110,12 @@ impl Flight {
 
     /// PRR for one ACK (RFC 9937 6.2).
     pub(super) fn prr_update(&mut self, s: &Step, cc: &mut Congestion) {
-        if s.delivered == 0 {
+        if s.weighed == 0 {
             return;
         }
-        let (mss, ssthresh, in_flight) = (cc.mss(), cc.ssthresh(), self.bytes_in_flight());
+        let (mss, ssthresh, in_flight) = (cc.mss(), cc.ssthresh(), self.load_in_flight(cc));
         let prr = &mut self.prr;
-        let mut delivered = s.delivered;
+        let mut delivered = s.weighed;
         if !self.sack_enabled {
             // Duplicate ACKs can be forged: no more than was in flight can have been delivered.
             delivered = delivered.min(prr.recover_fs.saturating_sub(prr.delivered));
@@ -218,7 +221,8 @@ impl Flight {
         self.rto_repeated = true;
         p.put(TLP_OUT, false);
         self.report_losses(now, cc, p);
-        cc.on_rto(fresh_event.then_some(load), self.bytes_in_flight());
+        let in_flight = self.load_in_flight(cc);
+        cc.on_rto(fresh_event.then_some(load), in_flight);
         self.state = CaState::Loss;
         self.high_seq = self.snd_nxt();
         p.recover = self.high_seq;

@@ -30,7 +30,7 @@ use crate::tcp::rtt::{RtoPolicy, RttEstimator};
 use crate::tcp::{SeqNum, Why};
 use crate::time::{Duration, Instant};
 use crate::wire::tcp::{SackBlock, SackList};
-use board::{APP_LIMITED, BY_DUPACK, BY_MTU, Board, LOST, Run, SACKED};
+use board::{APP_LIMITED, BORDER, BY_DUPACK, BY_MTU, Board, LOST, PUSHED, RECORD, Run, SACKED};
 pub use persist::Persist;
 use persist::{DSACK_ROUND, HAS_RECOVER, RATE_APP_LIMITED, TLP_OUT, TLP_RETRANS};
 pub use quiet::QuietAck;
@@ -223,6 +223,8 @@ pub struct Retransmit {
     pub len: u32,
     /// Why.
     pub why: Why,
+    /// It ended with PSH when it was sent first.
+    pub pushed: bool,
 }
 
 /// What the tail loss probe shall be.
@@ -315,6 +317,8 @@ pub struct Flight {
     mtu_probe: Option<(SeqNum, u32)>,
     /// SACK was agreed, as far as the last ACK said.
     sack_enabled: bool,
+    /// cwnd counts segments, however short, as on Linux; else bytes.
+    by_segment: bool,
     /// The reduction for marks goes down to one segment.
     to_one: bool,
     /// The next retransmission is the first since recovery began.
@@ -354,6 +358,7 @@ impl Flight {
             tlp_base: Instant::ZERO,
             mtu_probe: None,
             sack_enabled: true,
+            by_segment: false,
             to_one: false,
             fast: false,
             rescued: false,
@@ -391,6 +396,7 @@ impl Flight {
             tlp_base,
             mtu_probe,
             sack_enabled,
+            by_segment,
             to_one,
             fast,
             rescued,
@@ -409,6 +415,7 @@ impl Flight {
         *retrans_stamp = None;
         [*frto, *frto_new_data, *rto_repeated, *to_one, *fast, *rescued, *reduced] = [false; 7];
         *sack_enabled = true;
+        *by_segment = false;
         [*first_tx, *delivered_at, *reduced_at, *rto_base, *timed_out_at, *tlp_base] = [Instant::ZERO; 6];
         sack_cache.truncate(0);
         [*reo_deadline, *renege_at] = [Instant::NEVER; 2];
@@ -458,7 +465,7 @@ impl Flight {
             if sent == 0 {
                 return;
             }
-            self.prr.out = self.prr.out.saturating_add(sent);
+            self.prr.out = self.prr.out.saturating_add(self.weight(sent, board::segs(sent, mss), cc));
             self.undo_retrans = self.undo_retrans.max(0).saturating_add(board::segs(sent, mss) as i32);
             self.retrans_stamp.get_or_insert(now);
             self.resent.push_back(Resent { seq, end: seq + len, at: now });
@@ -466,10 +473,10 @@ impl Flight {
             return;
         }
         self.board.push(run);
-        self.prr.out = self.prr.out.saturating_add(len);
+        self.prr.out = self.prr.out.saturating_add(self.weight(len, board::segs(len, mss), cc));
         self.tlp_base = now;
         if let Some(head) = self.board.head() {
-            cc.on_sent(now, self.bytes_in_flight(), head.seq, seq + len);
+            cc.on_sent(now, self.load_in_flight(cc), head.seq, seq + len);
         }
     }
 
@@ -489,7 +496,8 @@ impl Flight {
             seq,
             len,
             mss,
-            flags: if p.app_limited != 0 { APP_LIMITED } else { 0 },
+            flags: if p.app_limited != 0 { APP_LIMITED } else { 0 }
+                | if self.by_segment { PUSHED } else { 0 },
             sent_at: now,
             delivered: p.delivered as u32,
             delivered_at: now,
@@ -497,9 +505,10 @@ impl Flight {
             tx_in_flight: len,
             lost: self.board.lost_ever(),
         });
-        self.prr.out = self.prr.out.saturating_add(len);
+        let load = self.weight(len, 1, cc);
+        self.prr.out = self.prr.out.saturating_add(load);
         cc.on_transmit_start(now, seq);
-        cc.on_sent(now, len, seq, seq + len);
+        cc.on_sent(now, load, seq, seq + len);
     }
 
     /// When the first retransmission of the episode at hand was sent.
@@ -507,9 +516,14 @@ impl Flight {
         self.retrans_stamp
     }
 
-    /// A super-segment ends with what was sent last.
-    pub fn mark_border(&mut self) {
-        self.board.mark_border();
+    /// What was sent last ends a super-segment, ends with PSH, or ends a record.
+    #[inline]
+    pub fn mark_end(&mut self, border: bool, pushed: bool, record: bool) {
+        let flag = |on, flag| if on { flag } else { 0 };
+        let flags = flag(border, BORDER) | flag(pushed, PUSHED) | flag(record, RECORD);
+        if flags != 0 && self.by_segment {
+            self.board.mark_end(flags);
+        }
     }
 
     /// The next stretch to send again, at most `max_len` sequence numbers and no more than cwnd admits,
@@ -518,10 +532,15 @@ impl Flight {
         if self.frto_new_data {
             return None;
         }
-        let budget = cc.cwnd().saturating_sub(self.bytes_in_flight());
+        let budget = cc.cwnd().saturating_sub(self.load_in_flight(cc));
         let (state, fast) = (self.state, self.fast);
         let alone = self.bytes_in_flight() == 0;
-        let run = self.board.next_lost()?;
+        let mut run = self.board.next_lost()?;
+        if self.by_segment && run.len < cc.mss().min(max_len) {
+            let seq = run.seq;
+            self.board.collapse(seq, cc.mss().min(max_len));
+            run = self.board.next_lost()?;
+        }
         let limit = max_len.min(budget);
         let mss = u32::from(run.mss);
         let len = if run.len <= limit {
@@ -544,7 +563,8 @@ impl Flight {
         } else {
             Why::RetransmitRack
         };
-        (len > 0).then_some(Retransmit { seq: run.seq, len, why })
+        let pushed = run.is(PUSHED) && len == run.len;
+        (len > 0).then_some(Retransmit { seq: run.seq, len, why, pushed })
     }
 
     /// RFC 6675 4 (4): nothing lost and nothing new may be sent, so once a recovery the highest segment that was not
@@ -560,9 +580,14 @@ impl Flight {
         }
         let run = self.board.runs().rev().find(|r| !r.is(SACKED))?;
         let len = (run.len - 1) % u32::from(run.mss) + 1;
-        let room = cc.cwnd().saturating_sub(self.bytes_in_flight()) >= u32::from(run.mss);
+        let room = cc.cwnd().saturating_sub(self.load_in_flight(cc)) >= u32::from(run.mss);
         let why = Why::RetransmitRecovery;
-        (room && !run.is(LOST | board::RETRANS)).then_some(Retransmit { seq: run.end() - len, len, why })
+        (room && !run.is(LOST | board::RETRANS)).then_some(Retransmit {
+            seq: run.end() - len,
+            len,
+            why,
+            pushed: run.is(PUSHED),
+        })
     }
 
     /// The rescue retransmission was sent.
@@ -583,7 +608,19 @@ impl Flight {
     /// Bytes of new data that cwnd admits now: what PRR, limited transmit and F-RTO allow is in cwnd and in
     /// what counts as in flight already. Lost data goes first ([`Flight::next_retransmit`]).
     pub fn can_send_new(&self, cc: &Congestion) -> u32 {
-        cc.cwnd().saturating_sub(self.bytes_in_flight())
+        cc.cwnd().saturating_sub(self.load_in_flight(cc))
+    }
+
+    /// What is believed to be in the network as cwnd counts it: bytes, or on Linux segments, each for a full one.
+    #[inline]
+    pub fn load_in_flight(&self, cc: &Congestion) -> u32 {
+        if self.by_segment { self.segs_in_flight().saturating_mul(cc.mss()) } else { self.bytes_in_flight() }
+    }
+
+    /// What so many bytes in so many segments are to cwnd.
+    #[inline]
+    fn weight(&self, bytes: u32, segs: u32, cc: &Congestion) -> u32 {
+        if self.by_segment { segs.saturating_mul(cc.mss()) } else { bytes }
     }
 
     /// Bytes believed to be in the network: sent, less SACKed and lost, plus retransmitted.
@@ -721,11 +758,12 @@ impl SpareFlights {
     /// Longer queues are not kept, runs.
     const LONGEST: usize = 64;
 
-    /// A new flight of a connection with SACK or without.
-    pub(crate) fn take_for(&mut self, sack: bool) -> Box<Flight> {
+    /// A new flight of a connection with SACK or without, whose cwnd counts segments or bytes.
+    pub(crate) fn take_for(&mut self, sack: bool, by_segment: bool) -> Box<Flight> {
         let mut flight = self.0.pop().unwrap_or_else(|| Box::new(Flight::new()));
         // RFC 8985 4: without SACK there is no loss probe, from the first segment on.
         flight.sack_enabled = sack;
+        flight.by_segment = by_segment;
         flight
     }
 

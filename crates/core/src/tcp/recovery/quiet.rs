@@ -6,6 +6,9 @@ use super::*;
 use crate::tcp::congestion::AckSample;
 use crate::tcp::rtt::micros_between;
 
+/// What may be said of a run that was sent once and is neither SACKed nor lost.
+const QUIET: u16 = APP_LIMITED | BORDER | PUSHED | RECORD;
+
 /// An ACK of new data: SND.UNA < SEG.ACK =< SND.NXT, without ECE and SACK blocks.
 #[derive(Clone, Copy, Debug)]
 pub struct QuietAck {
@@ -34,7 +37,7 @@ impl Flight {
         if !self.is_undoubted(p) || cc.owns_recovery() {
             return false;
         }
-        let prior_in_flight = self.board.out.bytes;
+        let (prior_in_flight, segs) = (self.load_in_flight(cc), self.board.out.segs);
         let ends = self.board.is_one_run(a.snd_una, a.ack);
         let taken = if ends { self.board.take_one() } else { self.board.take_fresh(a.snd_una, a.ack) };
         let Some(taken) = taken else { return false };
@@ -69,10 +72,10 @@ impl Flight {
             now,
             snd_una: a.ack,
             snd_nxt: a.snd_nxt,
-            delivered: taken.bytes,
+            delivered: self.weight(taken.bytes, segs - self.board.out.segs, cc),
             total_delivered: p.delivered as u32,
             prior_in_flight,
-            in_flight: self.board.out.bytes,
+            in_flight: self.load_in_flight(cc),
             rtt_us: rtt_us.max(1),
             srtt_us: rtt.srtt_us(),
             min_rtt_us: rtt.min_rtt_us(),
@@ -127,7 +130,7 @@ impl Board {
     /// Whether one run, sent once and neither SACKed nor lost, is all there is, from `una` to `ack`.
     #[inline(always)]
     fn is_one_run(&self, una: SeqNum, ack: SeqNum) -> bool {
-        self.only().is_some_and(|run| run.seq == una && run.end() == ack && run.flags & !APP_LIMITED == 0)
+        self.only().is_some_and(|run| run.seq == una && run.end() == ack && run.flags & !QUIET == 0)
     }
 
     /// [`Board::take_fresh`] of that run: the flight ends with it, and whatever else it knows is of no use any more.
@@ -148,7 +151,7 @@ impl Board {
             if !run.seq.lt(ack) {
                 break;
             }
-            if run.flags & !APP_LIMITED != 0 {
+            if run.flags & !QUIET != 0 {
                 return None;
             }
             below += 1;

@@ -223,7 +223,7 @@ impl Flight {
             }
             self.report_losses(now, cc, p);
             if !cc.owns_recovery() {
-                s.delivered = cc.mss(); // Linux counts one segment, so that one may go
+                s.weighed = cc.mss(); // Linux counts one segment, so that one may go
                 self.prr_update(&s, cc);
             }
         }
@@ -275,7 +275,7 @@ impl Flight {
         }
         p.tlp_end = end;
         let len = (last.len - 1) % u32::from(last.mss) + 1;
-        Some(Probe::Retransmit(Retransmit { seq: end - len, len, why: Why::Tlp }))
+        Some(Probe::Retransmit(Retransmit { seq: end - len, len, why: Why::Tlp, pushed: last.is(PUSHED) }))
     }
 
     /// RFC 8985 7.4: what an ACK says of the probe.

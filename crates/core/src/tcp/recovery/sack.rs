@@ -129,7 +129,7 @@ impl Flight {
         let Some(run) = self.board.get(i).cloned() else { return };
         s.sacked_new = true;
         s.out.newly_sacked += run.len;
-        s.note_delivered(&run);
+        s.note_delivered(&run, run.segs());
         if !run.is(EVER_RETRANS) {
             if s.prior_fack.is_some_and(|f| run.seq.lt(f)) && s.reordered.is_none_or(|r| run.seq.lt(r)) {
                 s.reordered = Some(run.seq);

@@ -130,7 +130,8 @@ impl Flight {
                 self.try_undo_recovery(now, a, s, cc, p);
                 self.end_reduction(cc);
                 if !a.sack_enabled {
-                    cc.moderate(self.bytes_in_flight());
+                    let in_flight = self.load_in_flight(cc);
+                    cc.moderate(in_flight);
                 }
             }
             _ => {}
@@ -332,6 +333,7 @@ impl Flight {
         self.dup_acked = (before + s.dup_acks).min(most).max(before.min(most));
         let delivered = self.dup_acked.saturating_sub(before).saturating_mul(mss);
         s.delivered += delivered;
+        s.weighed += delivered;
         p.delivered += u64::from(delivered);
     }
 }

@@ -217,7 +217,7 @@ fn settings(draw: &mut Draw) -> Config {
     config.frto = draw.chance(70);
     config.rack = draw.chance(80);
     config.min_snd_mss = 48;
-    config.orphan_retries = 15; // the link is bad enough to lose what a closed socket left
+    config.orphan_retries = 30; // the link is bad enough to lose what a closed socket left, or to take long over it
     config
 }
 

@@ -175,7 +175,7 @@ fn lost_tail() -> Sender {
 fn probe_is_the_last_segment_once() {
     let mut s = lost_tail();
     let probe = s.flight.on_tlp(s.now, false, &mut s.p);
-    let again = Retransmit { seq: Sender::seq(9), len: MSS, why: Why::Tlp };
+    let again = Retransmit { seq: Sender::seq(9), len: MSS, why: Why::Tlp, pushed: false };
     assert_eq!(probe, Some(Probe::Retransmit(again)));
     s.flight.on_sent(s.now, again.seq, again.len, MSS as u16, true, &mut s.p, &mut s.cc);
     assert_eq!((s.flight.retrans_out(), s.flight.rto_base()), (1, s.now));

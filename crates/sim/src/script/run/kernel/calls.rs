@@ -244,7 +244,8 @@ impl Runner<'_> {
                 flags = args.int(3)?.unwrap_or(0);
                 data = self.kernel_data(name, args.get(1)?, args.len(2)?, 0)?;
                 if args.0.name == "sendto" && !matches!(args.get(4)?, Expr::Int { value: 0, .. }) {
-                    to = Some(args.address(4, usual)?);
+                    // Without Fast Open an address opens nothing.
+                    to = Some(args.address(4, usual)?).filter(|_| flags & FASTOPEN != 0);
                 }
             }
             how => {
