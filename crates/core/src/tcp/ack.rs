@@ -357,7 +357,12 @@ impl Connection {
         let rcv = &mut self.rcv;
         rcv.ack.now = false;
         // A window update is no answer to data: the peer still needs every ACK (Linux's `tcp_dec_quickack_mode`).
-        rcv.ack.quick = rcv.ack.quick.saturating_sub(u8::from(rcv.ack.pending));
+        if rcv.ack.pending && rcv.ack.quick > 0 {
+            rcv.ack.quick -= 1;
+            if rcv.ack.quick == 0 && rcv.as_linux {
+                rcv.ack.ato = 1_000 * USUAL; // TCP_ATO_MIN
+            }
+        }
         rcv.ack.pending = false;
         rcv.ack.pushed = 0;
         rcv.last_ack_sent = rcv.nxt;
@@ -380,7 +385,7 @@ fn adapt_delay(ack: &mut rcv::AckSchedule, gap: u32, config: &Config) -> bool {
         ack.ato = (ack.ato / 2 + gap).min(max);
     } else if gap > max.max(200_000) {
         paused = true;
-        ack.pingpong = false;
+        ack.pingpong &= config.profile == crate::Profile::Linux;
     }
     ack.ato = ack.ato.clamp(min.min(max), max);
     paused

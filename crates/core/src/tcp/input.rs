@@ -306,6 +306,8 @@ impl Connection {
             cx.stats.delayed_ack_lost += 1;
             self.rcv.enter_quick_ack(cx.config);
             let end = (seg.hdr.seq + seg.data.len() as u32).min(self.rcv.nxt);
+            // As Linux: what ends where the last ACK stood counts as received, and so as acknowledged by this one.
+            self.rcv.ack.pending |= self.rcv.as_linux && end.ge(self.rcv.last_ack_sent);
             self.note_dsack(cx, seg.hdr.seq, end);
         }
         self.rcv.ack.now = true;
@@ -500,7 +502,7 @@ impl Connection {
             self.rcv.take_size(cx.config, fixed, &sized, seg.hdr.flags);
             self.rcv.gap_closed(inserted.advanced.saturating_sub(len));
         } else {
-            self.rcv.take_size_ahead(cx.config, &sized, (seg.hdr.flags, self.agreed.sack));
+            self.rcv.take_size_ahead(cx.config, &sized, start, (seg.hdr.flags, self.agreed.sack));
         }
         if let Some((from, to)) = inserted.duplicate {
             let base = self.rcv.nxt;
@@ -515,7 +517,7 @@ impl Connection {
             cx.stats.tcp_ofo_queue += u64::from(segments);
             self.counters.rcv_ooopack += segments;
             self.rcv.ack.now = true; // RFC 5681 4.2
-            self.rcv.ack.pingpong = false;
+            self.rcv.ack.pingpong &= self.rcv.as_linux;
         }
         if inserted.advanced > 0 {
             self.rcv.nxt += inserted.advanced;

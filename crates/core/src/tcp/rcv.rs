@@ -251,13 +251,19 @@ impl Rcv {
     }
 
     /// The same for text out of order.
-    pub fn take_size_ahead(&mut self, config: &Config, seg: &Sized, (flags, sack): (Flags, bool)) {
+    pub fn take_size_ahead(
+        &mut self,
+        config: &Config,
+        seg: &Sized,
+        start: SeqNum,
+        (flags, sack): (Flags, bool),
+    ) {
         self.measure(seg, flags);
         if self.as_linux {
             if sack {
                 self.grow_window(seg, config.rmem[2]);
             }
-            self.space.queue_ahead(seg);
+            self.space.queue_ahead(seg, start);
             self.gap_closed(0);
         }
     }
@@ -289,7 +295,8 @@ impl Rcv {
             return config.quick_acks;
         }
         let enough = self.wnd_announced() / (2 * u32::from(self.mss.max(1)));
-        config.quick_acks.min(enough.clamp(2, 255) as u8).max(self.ack.quick)
+        let enough = if enough == 0 { 2 } else { enough.min(255) as u8 };
+        config.quick_acks.min(enough).max(self.ack.quick)
     }
 
     /// `n` bytes of text were read or thrown away.

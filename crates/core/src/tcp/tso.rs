@@ -60,7 +60,8 @@ impl Connection {
             return false;
         }
         let Some(head) = self.flight.as_ref().and_then(|flight| flight.head_sent_at()) else { return false };
-        let half = self.rtt.srtt().unwrap_or_default() / 2;
-        cx.now.since(head) >= half
+        // Not where that ACK is still further away than a millisecond or half a round trip (Linux 6.18).
+        let srtt = self.rtt.srtt().unwrap_or_default();
+        cx.now + (srtt / 2).min(RECENT) >= head + srtt
     }
 }

@@ -231,9 +231,16 @@ impl Connection {
             self.state,
             State::SynReceived | State::Established | State::FinWait1 | State::FinWait2 | State::CloseWait
         );
-        let reply = tell.then(|| self.build_rst(cx, self.snd.nxt, Some(self.rcv.nxt)));
         let unread = self.rcv.buf.discard_in_order();
         self.rcv.drained(unread);
+        let reply = tell.then(|| {
+            let mut rst = self.build_rst(cx, self.snd.nxt, Some(self.rcv.nxt));
+            if self.rcv.as_linux {
+                // Linux's `tcp_send_active_reset` makes it as any segment, with a window.
+                rst.hdr.window = self.wire_window();
+            }
+            rst
+        });
         let mut out = self.fail(cx, error, Event::Abort);
         out.reply = reply;
         out

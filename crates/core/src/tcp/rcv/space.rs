@@ -12,6 +12,8 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
+use crate::tcp::SeqNum;
+
 /// Before any packet has shown better, half of the memory is for text.
 const HALF: u8 = 128;
 /// `sizeof(struct skb_shared_info)`, `sizeof(struct sk_buff)` and NET_SKB_PAD on 64-bit machines, rounded up.
@@ -100,6 +102,8 @@ pub(crate) struct Space {
     ahead: u32,
     /// Room behind the text of the last packet in order.
     tailroom: u32,
+    /// Where the last packet out of order ends, and the room behind it.
+    last_ahead: (SeqNum, u32),
     /// The packet to be read next, and those behind it.
     first: Waiting,
     #[allow(clippy::box_collection)] // most connections never have any: eight bytes, not thirty-two
@@ -115,6 +119,7 @@ impl Space {
             taken: 0,
             ahead: 0,
             tailroom: 0,
+            last_ahead: (SeqNum(0), 0),
             first: Waiting::default(),
             more: None,
         }
@@ -188,11 +193,17 @@ impl Space {
         self.first.text
     }
 
-    /// Text out of order is held.
-    pub fn queue_ahead(&mut self, seg: &Sized) {
-        let truesize = Footprint::of(seg.packet).truesize;
-        self.taken += truesize;
-        self.ahead += truesize;
+    /// Text out of order is held, from `start` on: short text that follows the packet before it goes into its tail.
+    pub fn queue_ahead(&mut self, seg: &Sized, start: SeqNum) {
+        let (end, room) = self.last_ahead;
+        if self.ahead > 0 && start == end && seg.text <= room {
+            self.last_ahead = (end + seg.text, room - seg.text);
+            return;
+        }
+        let packet = Footprint::of(seg.packet);
+        self.taken += packet.truesize;
+        self.ahead += packet.truesize;
+        self.last_ahead = (start + seg.text, packet.tailroom);
     }
 
     /// `text` bytes that were out of order are in order now; `rest` bytes still are not.
@@ -200,13 +211,22 @@ impl Space {
         let all = u64::from(text) + u64::from(rest);
         let share = (u64::from(self.ahead) * u64::from(text) / all.max(1)) as u32;
         self.ahead -= share;
+        if self.first.text > 0 && text <= self.tailroom {
+            // It goes into the tail of the packet that filled the gap.
+            let last = self.more.as_mut().and_then(|more| more.back_mut()).unwrap_or(&mut self.first);
+            last.text += text;
+            self.tailroom -= text;
+            self.taken -= share;
+            return;
+        }
         let waiting = Waiting { text, truesize: share };
         if self.first.text > 0 {
             self.more.get_or_insert_default().push_back(waiting);
         } else {
             self.first = waiting;
         }
-        self.tailroom = 0;
+        // Of several the last one's tail may be short of where text goes on.
+        self.tailroom = if rest == 0 { self.last_ahead.1 } else { 0 };
     }
 
     /// What was out of order is thrown away.
