@@ -156,7 +156,12 @@ impl Connection {
             _ => {}
         }
         if let Some(flight) = &mut self.flight {
-            flight.on_sent(cx.now, seq, len, self.mss, true, &mut self.persist, &mut self.cc);
+            let (p, cc) = (&mut self.persist, &mut self.cc);
+            if why == Why::Tlp {
+                flight.on_probed(cx.now, (seq, len), self.mss, p, cc);
+            } else {
+                flight.on_sent(cx.now, seq, len, self.mss, true, p, cc);
+            }
         }
         let mut ends = Flags::empty();
         ends.set(Flags::FIN, fin);
@@ -180,12 +185,19 @@ impl Connection {
         if self.trouble_since.is_never() && cx.config.profile != crate::Profile::Linux {
             self.trouble_since = flight.rto_base(); // the probe moves it, the user timeout does not mind
         }
-        let Some(probe) = flight.on_tlp(cx.now, fresh > 0, &mut self.persist) else { return false };
+        let Some(probe) = flight.on_tlp(cx.now, fresh > 0, &mut self.persist) else {
+            self.rearm_flight_timers(cx);
+            return false;
+        };
         cx.stats.tcp_loss_probes += 1;
         match probe {
             Probe::NewData => self.send_new(cx, (fresh, each), Why::Tlp, out),
             Probe::Retransmit(again) => self.send_again(cx, &again, out),
         }
+        if let Some(flight) = &mut self.flight {
+            flight.on_probe_sent();
+        }
+        self.rearm_flight_timers(cx);
         true
     }
 

@@ -419,6 +419,15 @@ impl Board {
 
     /// Notes that `[seq, seq + len)` was sent again; returns how many bytes of it are on the board.
     pub fn retransmitted(&mut self, seq: SeqNum, len: u32, mss: u16, stamp: &Run) -> u32 {
+        self.sent_again((seq, len), mss, stamp, RETRANS | EVER_RETRANS)
+    }
+
+    /// The same of a probe that does not count as out twice.
+    pub fn probed(&mut self, seq: SeqNum, len: u32, mss: u16, stamp: &Run) {
+        self.sent_again((seq, len), mss, stamp, EVER_RETRANS);
+    }
+
+    fn sent_again(&mut self, (seq, len): (SeqNum, u32), mss: u16, stamp: &Run, marks: u16) -> u32 {
         let end = seq + len;
         let mut i = self.find(seq);
         let mut done = 0;
@@ -438,7 +447,7 @@ impl Board {
             }
             self.restamp(i, mss, stamp);
             // Whoever sends SACKed data again does not believe the SACK any more.
-            self.set(i, SACKED | BY_DUPACK | BY_MTU, RETRANS | EVER_RETRANS);
+            self.set(i, SACKED | BY_DUPACK | BY_MTU, marks);
             done += self.runs.get(i).map_or(0, |r| r.len);
             i += 1;
         }

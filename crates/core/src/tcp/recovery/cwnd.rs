@@ -114,6 +114,7 @@ impl Flight {
             return;
         }
         let (mss, ssthresh, in_flight) = (cc.mss(), cc.ssthresh(), self.load_in_flight(cc));
+        let by_segment = self.by_segment;
         let prr = &mut self.prr;
         let mut delivered = s.weighed;
         if !self.sack_enabled {
@@ -124,6 +125,8 @@ impl Flight {
         let mut send = if in_flight > ssthresh {
             let due =
                 (u64::from(prr.delivered) * u64::from(ssthresh)).div_ceil(u64::from(prr.recover_fs.max(1)));
+            // Linux counts segments, and rounds up.
+            let due = if by_segment { due.next_multiple_of(u64::from(mss.max(1))) } else { due };
             due.saturating_sub(u64::from(prr.out)).min(u64::from(u32::MAX)) as u32
         } else {
             let mut send = prr.delivered.saturating_sub(prr.out).max(delivered);

@@ -448,18 +448,7 @@ impl Flight {
             self.rto_base = now;
             cc.on_transmit_start(now, seq);
         }
-        let run = Run {
-            seq,
-            len,
-            mss,
-            flags: if p.app_limited != 0 { APP_LIMITED } else { 0 },
-            sent_at: now,
-            delivered: p.delivered as u32,
-            delivered_at: self.delivered_at,
-            first_tx: self.first_tx,
-            tx_in_flight: self.bytes_in_flight() + len,
-            lost: self.board.lost_ever(),
-        };
+        let run = self.run(now, (seq, len), mss, p);
         if retransmission {
             let sent = self.board.retransmitted(seq, len, mss, &run);
             if sent == 0 {
@@ -478,6 +467,39 @@ impl Flight {
         if let Some(head) = self.board.head() {
             cc.on_sent(now, self.load_in_flight(cc), head.seq, seq + len);
         }
+    }
+
+    /// What is known of text that leaves now.
+    fn run(&self, now: Instant, (seq, len): (SeqNum, u32), mss: u16, p: &Persist) -> Run {
+        Run {
+            seq,
+            len,
+            mss,
+            flags: if p.app_limited != 0 { APP_LIMITED } else { 0 },
+            sent_at: now,
+            delivered: p.delivered as u32,
+            delivered_at: self.delivered_at,
+            first_tx: self.first_tx,
+            tx_in_flight: self.bytes_in_flight() + len,
+            lost: self.board.lost_ever(),
+        }
+    }
+
+    /// The last segment went out again as a probe (RFC 8985 7.3). Linux does not count it as out twice: the state stays
+    /// Open, and nothing is there to be undone.
+    pub fn on_probed(
+        &mut self,
+        now: Instant,
+        (seq, len): (SeqNum, u32),
+        mss: u16,
+        p: &mut Persist,
+        cc: &mut Congestion,
+    ) {
+        if !self.by_segment {
+            return self.on_sent(now, seq, len, mss, true, p, cc);
+        }
+        let run = self.run(now, (seq, len), mss.max(1), p);
+        self.board.probed(seq, len, mss.max(1), &run);
     }
 
     /// [`Flight::on_sent`] of `[seq, seq + len)`, at most one segment, in a flight that has just begun.
@@ -682,6 +704,13 @@ impl Flight {
     /// Whether nothing is in flight and nothing is to be undone any more: it may be dropped.
     pub fn can_drop(&self) -> bool {
         self.board.is_empty() && self.undo_marker.is_none()
+    }
+
+    /// A probe was sent: it starts no time of another, on Linux.
+    pub fn on_probe_sent(&mut self) {
+        if self.by_segment {
+            self.tlp_base = Instant::NEVER;
+        }
     }
 
     /// Whether something was sent at this very instant, and enough is in flight that more of it moves neither

@@ -245,7 +245,9 @@ impl Flight {
         let quiet = matches!(self.state, CaState::Open | CaState::Cwr)
             && self.board.sacked.bytes == 0
             && self.board.lost.bytes == 0;
-        if !cfg.tlp || !self.sack_enabled || self.board.is_empty() || p.is(TLP_OUT) || !quiet {
+        // On Linux what is sent or acknowledged after a probe starts the time of another, which then only looks at the RTO.
+        let probed = if self.by_segment { self.tlp_base.is_never() } else { p.is(TLP_OUT) };
+        if !cfg.tlp || !self.sack_enabled || self.board.is_empty() || probed || !quiet {
             return Instant::NEVER;
         }
         let slack = if self.board.out.segs == 1 { cfg.max_ack_delay } else { cfg.tlp_slack };
@@ -254,12 +256,25 @@ impl Flight {
         } else {
             nanos(cfg.rto.initial)
         };
-        self.tlp_base.after_nanos(pto).min(rto_deadline)
+        let mut most = rto_deadline;
+        if self.by_segment && self.tlp_base != self.rto_base {
+            // After something was sent (`tcp_rto_delta_us`): the RTO of the oldest segment, if that is not over.
+            let oldest = self.head_sent_at().unwrap_or(self.rto_base);
+            let due = oldest.after_nanos(rtt.rto_nanos(&cfg.rto));
+            most = if due > self.tlp_base { due } else { Instant::NEVER };
+        }
+        self.tlp_base.after_nanos(pto).min(most)
     }
 
     /// The probe timeout ran out: what to send (RFC 8985 7.3), whatever cwnd says. The RTO counts anew
     /// from now. `None` if no probe is allowed.
     pub fn on_tlp(&mut self, now: Instant, new_data_ready: bool, p: &mut Persist) -> Option<Probe> {
+        if p.is(TLP_OUT) && self.by_segment {
+            // Linux's `tcp_rearm_rto`: there was one in this episode, so that the RTO of the oldest segment counts.
+            self.rto_base = self.head_sent_at().unwrap_or(now);
+            self.tlp_base = Instant::NEVER;
+            return None;
+        }
         self.rto_base = now;
         self.tlp_base = now;
         if p.is(TLP_OUT) {
