@@ -3,10 +3,14 @@
 //! A [`Config`] belongs to a stack and may change while connections live, as sysctls do;
 //! an [`Options`] belongs to a socket. Both start from a [`Profile`].
 
+mod ecn;
+
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
+
+pub use ecn::Ecn;
 
 use crate::md5::Md5Keys;
 use crate::time::{Bounds, Duration};
@@ -98,54 +102,6 @@ pub enum AcceptFilter {
     Data,
     /// A whole HTTP request head, or what cannot become one (`httpready`).
     Http,
-}
-
-/// Explicit congestion notification (`tcp_ecn`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Ecn {
-    /// Neither asked for nor accepted (0).
-    Off,
-    /// Asked for and accepted (1).
-    Request,
-    /// Accepted when the peer asks (2).
-    #[default]
-    Accept,
-    /// Accurate ECN (RFC 9768) asked for and accepted, and RFC 3168's where the peer has no more (3).
-    Accurate,
-    /// RFC 3168's asked for; accurate ECN accepted (4).
-    RequestAcceptAccurate,
-    /// Nothing asked for; accurate ECN accepted (5).
-    AcceptAccurate,
-}
-
-impl Ecn {
-    /// The setting of `tcp_ecn`'s number.
-    pub const fn from_number(number: u8) -> Option<Ecn> {
-        Some(match number {
-            0 => Ecn::Off,
-            1 => Ecn::Request,
-            2 => Ecn::Accept,
-            3 => Ecn::Accurate,
-            4 => Ecn::RequestAcceptAccurate,
-            5 => Ecn::AcceptAccurate,
-            _ => return None,
-        })
-    }
-
-    /// Whether SYNs ask for RFC 3168's ECN.
-    pub const fn asks(self) -> bool {
-        matches!(self, Ecn::Request | Ecn::RequestAcceptAccurate)
-    }
-
-    /// Whether SYNs ask for accurate ECN.
-    pub const fn asks_accurate(self) -> bool {
-        matches!(self, Ecn::Accurate)
-    }
-
-    /// Whether accurate ECN is accepted.
-    pub const fn accepts_accurate(self) -> bool {
-        matches!(self, Ecn::Accurate | Ecn::RequestAcceptAccurate | Ecn::AcceptAccurate)
-    }
 }
 
 bitflags::bitflags! {
@@ -254,6 +210,11 @@ pub struct Config {
     pub tolerate_missing_timestamps: bool,
     /// ECN (`tcp_ecn`).
     pub ecn: Ecn,
+    /// When accurate ECN's option is sent (`tcp_ecn_option`): 0 never, 1 where it must be, 2 wherever it fits, 3 also where
+    /// it seems to be lost on the way.
+    pub ecn_option: u8,
+    /// At 1, the least number of options a round trip (`tcp_ecn_option_beacon`); 0 is none.
+    pub ecn_option_beacon: u8,
     /// Fast Open (`tcp_fastopen`).
     pub fastopen: FastOpenBits,
     /// The keys of Fast Open cookies (`tcp_fastopen_key`); `None`: the stack draws its own.
@@ -415,6 +376,8 @@ impl Config {
             min_snd_mss: 48,
             tolerate_missing_timestamps: true,
             ecn: Ecn::Accept,
+            ecn_option: 2,
+            ecn_option_beacon: 3,
             fastopen: FastOpenBits::CLIENT,
             fastopen_key: None,
             congestion: CongestionKind::Cubic,

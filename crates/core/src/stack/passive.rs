@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::config::{AcceptFilter, Ecn, Profile, SynCookies};
-use crate::tcp::accecn::{Request, reflection};
+use crate::tcp::accecn::{Request, option_of_syn_ack, reflection};
 use crate::tcp::ecn::is_requested;
 use crate::tcp::open::{announced_mss, choose_window_scale, default_mss, initial_capacity, initial_window};
 use crate::tcp::{HalfOpen, Why};
@@ -259,6 +259,7 @@ impl Stack {
             ts
         });
         hdr.options.fast_open = extra.fast_open;
+        option_of_syn_ack(&self.config, half, &mut hdr.options);
         // What the user set wins over the way that the SYN came (MUST-52).
         let route = route.filter(|_| options.ip_options.is_none());
         let route = route.and_then(|route| with_route(&options, route).ip_options);

@@ -1,11 +1,12 @@
 //! Accurate ECN (RFC 9768): how many packets were marked, not merely whether one was.
 //!
 //! Both ends count the packets that arrive with CE (`cep`) and the bytes by mark (`ceb`, `e0b`, `e1b`). The three
-//! flags AE, CWR, ECE carry `cep` modulo 8 on every segment but a SYN; an option on pure ACKs carries
-//! the bytes.
+//! flags AE, CWR, ECE carry `cep` modulo 8 on every segment but a SYN; an option carries the bytes, on the SYN-ACK and,
+//! once the peer has sent one too, as often as `tcp_ecn_option` says.
 
 use super::*;
-use crate::wire::tcp::{AccEcn, Flags, Header};
+use crate::wire::options::MAX_OPTIONS;
+use crate::wire::tcp::{AccEcn, Flags, Header, Options as SegmentOptions};
 
 /// The bits of the traffic class.
 const MASK: u8 = 3;
@@ -62,6 +63,30 @@ impl Request {
     }
 }
 
+/// What the peer's option has shown (Linux's `saw_accecn_opt`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Seen {
+    /// There was none.
+    Nothing,
+    /// There was one without counters.
+    Empty,
+    /// There was one with counters.
+    Counters,
+    /// There was one with counters of zero that cannot be zero: somebody on the way clears them (RFC 9768 3.2.3.2.3).
+    Cleared,
+}
+
+impl Seen {
+    fn of(option: &AccEcn) -> Seen {
+        let mut counters = option.counters();
+        match (counters.next(), counters.nth(1)) {
+            (None, _) => Seen::Empty,
+            (Some(0), _) | (_, Some(0)) => Seen::Cleared,
+            _ => Seen::Counters,
+        }
+    }
+}
+
 /// The state of a connection in this mode.
 #[derive(Debug)]
 pub(super) struct Accurate {
@@ -77,9 +102,21 @@ pub(super) struct Accurate {
     unreported: u32,
     /// The last packet had CE.
     in_ce: bool,
-    /// Byte counters have changed since the last option.
-    option_due: bool,
-    /// ECT(1) was seen: the counters go in order 1.
+    /// The marks of the last packet.
+    last: u8,
+    /// They were others than those of the one before, and nothing has told so.
+    edge: bool,
+    /// Segments that must have the option yet.
+    demand: u8,
+    /// Counters that the next option must have, so that what has changed is among them.
+    least: u8,
+    /// When the last option left.
+    told_at: Instant,
+    /// What came of the peer's option.
+    seen: Seen,
+    /// Ours seems to be lost on the way.
+    in_vain: bool,
+    /// The counters go in order 1: as Linux has it always, else once ECT(1) was seen.
     order1: bool,
     /// The marks of the SYN (server) or SYN-ACK (client).
     handshake: u8,
@@ -94,7 +131,7 @@ pub(super) struct Accurate {
 }
 
 impl Accurate {
-    pub(super) fn new(handshake: u8, client: bool, not_ect: bool) -> Box<Accurate> {
+    pub(super) fn new(handshake: u8, client: bool, not_ect: bool, linux: bool) -> Box<Accurate> {
         Box::new(Accurate {
             // A CE on the SYN is not counted, one on the SYN-ACK is.
             r_cep: FIRST_CEP + u32::from(client && handshake & MASK == CE),
@@ -105,8 +142,14 @@ impl Accurate {
             s_ceb: 0,
             unreported: 0,
             in_ce: false,
-            option_due: false,
-            order1: handshake & MASK == ECT1,
+            edge: false,
+            last: if client { 0 } else { handshake & MASK },
+            demand: u8::from(!client),
+            least: 0,
+            told_at: Instant::ZERO,
+            seen: Seen::Nothing,
+            in_vain: false,
+            order1: linux || handshake & MASK == ECT1,
             handshake: handshake & MASK,
             reflect: client,
             heard: false,
@@ -118,6 +161,27 @@ impl Accurate {
     /// Whether data may be sent with ECT.
     pub(super) fn may_mark(&self) -> bool {
         !self.not_ect
+    }
+
+    /// What a packet's marks ask of the next options: a change is told twice, and so is CE; a counter is among those sent
+    /// once it has changed, and sent at least every 2^22 bytes (3.2.3.3).
+    fn note_marks(&mut self, marks: u8, len: u32) {
+        const EVERY: u32 = 22;
+        if marks != self.last || marks == CE {
+            self.demand = 2;
+        }
+        let (before, place) = match marks {
+            ECT1 => (self.r_e1b, if self.order1 { 1 } else { 3 }),
+            CE => (self.r_ceb, 2),
+            ECT0 => (self.r_e0b, if self.order1 { 3 } else { 1 }),
+            _ => return,
+        };
+        if len > 0 {
+            self.least = self.least.max(place);
+            if (before.wrapping_add(len) ^ before) >> EVERY != 0 {
+                self.demand = self.demand.max(1);
+            }
+        }
     }
 
     /// The flags of a SYN-ACK.
@@ -135,28 +199,113 @@ impl Accurate {
         self.s_cep - FIRST_CEP
     }
 
-    fn option(&self) -> AccEcn {
-        let counters = if self.order1 {
+    /// Our SYN-ACK had to go again without the option.
+    pub(super) fn option_in_vain(&mut self) {
+        self.in_vain = true;
+    }
+
+    /// The first counters of bytes.
+    fn option(&self, counters: usize) -> AccEcn {
+        let all = if self.order1 {
             [self.r_e1b, self.r_ceb, self.r_e0b]
         } else {
             [self.r_e0b, self.r_ceb, self.r_e1b]
         };
-        AccEcn::new(self.order1, &counters)
+        AccEcn::new(self.order1, &all[..counters])
+    }
+
+    /// Whether the next segment has the option (Linux's `tcp_established_options`).
+    fn tells_bytes(&self, config: &Config, now: Instant, srtt: Duration) -> bool {
+        let beacon = || {
+            let since = now.since(self.told_at).saturating_mul(u32::from(config.ecn_option_beacon));
+            config.ecn_option_beacon > 0 && since >= srtt
+        };
+        config.ecn_option > 0
+            && self.seen != Seen::Nothing
+            && (config.ecn_option > 2 || !self.in_vain)
+            && (config.ecn_option > 1 || self.demand > 0 || beacon())
+    }
+}
+
+/// How many counters, `least` or more, fit beside the other options, and beside how many SACK blocks: one gives way if it
+/// must (Linux's `tcp_options_fit_accecn`).
+fn fit(options: &SegmentOptions, least: usize, blocks: usize) -> Option<(usize, usize)> {
+    let taken = options.len_without_accurate_ecn();
+    let most = |blocks: usize, room: usize| {
+        (least..=3).rev().find(|&counters| options.accurate_ecn_len(counters, blocks) <= room)
+    };
+    let room = MAX_OPTIONS - taken;
+    if let Some(counters) = most(blocks, room) {
+        return Some((counters, blocks));
+    }
+    let fewer = blocks.checked_sub(1).filter(|&fewer| least > 0 && fewer >= 2)?;
+    most(fewer, room + 8).map(|counters| (counters, fewer))
+}
+
+/// The option of a SYN-ACK: the counters as they begin (RFC 9768 3.2.3.2.1). Sent again it goes without, in case that the
+/// option was why it was lost (3.2.3.2.2).
+pub fn option_of_syn_ack(config: &Config, half: &HalfOpen, options: &mut SegmentOptions) {
+    let wanted = half.accurate && config.ecn_option > 0 && half.retransmits == 0;
+    if let Some((counters, _)) = fit(options, 0, 0).filter(|_| wanted) {
+        options.accurate_ecn = Some(AccEcn::new(true, &[1, 0, 1][..counters]));
     }
 }
 
 impl Connection {
-    /// A pure ACK: the first one of a client tells the marks of the SYN-ACK (3.2.2.1), the others the bytes if those
-    /// have changed.
+    /// A pure ACK: the first one of a client tells the marks of the SYN-ACK (3.2.2.1).
     pub(super) fn tell_marks(&mut self, hdr: &mut Header) {
         let Some(accurate) = &mut self.ecn.accurate else { return };
         if core::mem::take(&mut accurate.reflect) {
             hdr.flags = (hdr.flags - ALL) | accurate.reflected();
         }
-        if core::mem::take(&mut accurate.option_due) {
-            hdr.options.accurate_ecn = Some(accurate.option());
-        }
         accurate.unreported = 0;
+        accurate.edge = false;
+    }
+
+    /// The option of bytes, if this segment has it.
+    #[cold]
+    pub(super) fn tell_bytes(&mut self, cx: &Cx<'_>, hdr: &mut Header) {
+        let Some(fitting) = self.bytes_that_fit(cx, &hdr.options) else { return };
+        let Some(accurate) = &mut self.ecn.accurate else { return };
+        let (counters, blocks) = fitting;
+        hdr.options.sack.truncate(blocks);
+        hdr.options.accurate_ecn = Some(accurate.option(counters));
+        accurate.least = 0;
+        accurate.told_at = cx.now;
+        accurate.demand = accurate.demand.saturating_sub(1);
+    }
+
+    /// How many counters and SACK blocks the next segment has, if it has the option of bytes.
+    fn bytes_that_fit(&self, cx: &Cx<'_>, options: &SegmentOptions) -> Option<(usize, usize)> {
+        let accurate = self.ecn.accurate.as_ref()?;
+        let srtt = self.rtt.srtt().unwrap_or_default();
+        if !accurate.tells_bytes(cx.config, cx.now, srtt) {
+            return None;
+        }
+        fit(options, usize::from(accurate.least), options.sack.as_slice().len())
+    }
+
+    /// How much longer, or shorter, that makes the options of the next segment.
+    pub(super) fn len_of_bytes(&self, cx: &Cx<'_>, options: &SegmentOptions) -> u32 {
+        let Some((counters, blocks)) = self.bytes_that_fit(cx, options) else { return 0 };
+        let given_up = 8 * (options.sack.as_slice().len() - blocks);
+        options.accurate_ecn_len(counters, blocks).saturating_sub(given_up) as u32
+    }
+
+    /// The peer's option: the first ones say whether it gets through.
+    pub(super) fn hear_option(&mut self, option: Option<&AccEcn>) {
+        let Some(accurate) = &mut self.ecn.accurate else { return };
+        if let (Some(option), Seen::Nothing | Seen::Empty) = (option, accurate.seen) {
+            accurate.seen = Seen::of(option);
+        }
+    }
+
+    /// The same of a SYN-ACK's: an option that came wants to be answered at once.
+    pub(super) fn hear_option_of_syn_ack(&mut self, option: Option<&AccEcn>) {
+        self.hear_option(option);
+        if let (Some(accurate), Some(_)) = (&mut self.ecn.accurate, option) {
+            accurate.demand = 2;
+        }
     }
 
     /// Text goes out instead of a first pure ACK: its flags are a counter.
@@ -164,6 +313,7 @@ impl Connection {
         if let Some(accurate) = &mut self.ecn.accurate {
             accurate.reflect = false;
             accurate.unreported = 0;
+            accurate.edge = false;
         }
     }
 
@@ -184,10 +334,15 @@ impl Connection {
     }
 
     /// Counts an acceptable packet, and decides whether it is to be acknowledged at once (3.2.2, 3.2.2.5).
-    pub(super) fn count_marks(&mut self, seg: &Segment) {
+    pub(super) fn count_marks(&mut self, cx: &Cx<'_>, seg: &Segment) {
         let Some(accurate) = &mut self.ecn.accurate else { return };
         let (len, packets) = (seg.data.len() as u32, seg.segments());
-        accurate.option_due |= len > 0 && seg.tos & MASK != 0;
+        let marks = seg.tos & MASK;
+        accurate.note_marks(marks, len);
+        // Linux's `ecn_edge`: the next text is acknowledged at once if no other segment has told of the change.
+        let edge = core::mem::replace(&mut accurate.last, marks) != marks;
+        accurate.edge |= edge && cx.config.profile == crate::Profile::Linux;
+        self.rcv.ack.now |= len > 0 && core::mem::take(&mut accurate.edge);
         let before = core::mem::replace(&mut accurate.in_ce, seg.tos & MASK == CE);
         match seg.tos & MASK {
             ECT0 => accurate.r_e0b = accurate.r_e0b.wrapping_add(len),
@@ -223,7 +378,8 @@ impl Connection {
         }
         let packets = hdr.ack.since(una).div_ceil(mss);
         let least = ace(hdr.flags).wrapping_sub(accurate.s_cep) & 7;
-        let bytes = hdr.options.accurate_ecn.and_then(|option| option.ceb()).map(|ceb| {
+        let option = hdr.options.accurate_ecn.filter(|_| accurate.seen != Seen::Cleared);
+        let bytes = option.and_then(|option| option.ceb()).map(|ceb| {
             let new = ceb.wrapping_sub(accurate.s_ceb) & 0xff_ffff;
             accurate.s_ceb = ceb;
             // A counter that seems to have gone back belongs to an older ACK.

@@ -21,7 +21,7 @@ impl Connection {
             self.due.user_timeout = false;
         }
         self.begin_window(cx, seq, flags, hdr);
-        self.echo_ecn(hdr);
+        out.tos |= self.echo_ecn(cx, hdr);
     }
 
     /// [`Connection::begin`] of a segment of [`Connection::text_alone`].
@@ -322,7 +322,21 @@ impl Connection {
             sack = if blocks == 0 { 0 } else { 4 + 8 * blocks };
         }
         let timeout = if self.announced_timeout().is_some() { 4 } else { 0 };
-        self.bounded_mss(cx).saturating_sub(sack + timeout).max(1)
+        let marks = if self.ecn.accurate.is_some() { self.len_of_next_marks(cx) } else { 0 };
+        self.bounded_mss(cx).saturating_sub(sack + timeout + marks).max(1)
+    }
+
+    /// What accurate ECN adds to the options of the next segment.
+    #[cold]
+    fn len_of_next_marks(&self, cx: &Cx<'_>) -> u32 {
+        let mut options = crate::wire::tcp::Options::default();
+        options.timestamps = self.agreed.timestamps.then_some(Timestamps { val: 0, ecr: 0 });
+        options.signature = self.md5_key().map(|_| [0; md5::DIGEST]);
+        options.user_timeout = self.announced_timeout();
+        if self.rcv.dsack.is_some() || self.rcv.has_gap() {
+            options.sack = self.sack_list();
+        }
+        self.len_of_bytes(cx, &options)
     }
 
     /// The MSS, and under the `linux` profile not above half the largest window ever announced, however tiny
@@ -354,5 +368,9 @@ fn segment_text(mss: u32, hdr: &Header) -> u32 {
     let sack = hdr.options.sack.as_slice().len() as u32;
     let sack = if sack == 0 { 0 } else { 4 + 8 * sack };
     let timeout = if hdr.options.user_timeout.is_some() { 4 } else { 0 };
-    mss.saturating_sub(sack + timeout).max(1)
+    let marks = match hdr.options.accurate_ecn {
+        None => 0,
+        Some(_) => (hdr.options.wire_len() - hdr.options.len_without_accurate_ecn()) as u32,
+    };
+    mss.saturating_sub(sack + timeout + marks).max(1)
 }

@@ -58,7 +58,7 @@ impl Connection {
     }
 
     /// The answer to our SYN: ECE alone accepts; anything else, a reflection of both flags too, refuses.
-    pub(super) fn hear_ecn_of_syn_ack(&mut self, flags: Flags, tos: u8) {
+    pub(super) fn hear_ecn_of_syn_ack(&mut self, config: &Config, flags: Flags, tos: u8) {
         if self.ecn.asked_accurate {
             // RFC 9768 3.1.2, table 2.
             match flags & ALL {
@@ -67,7 +67,9 @@ impl Connection {
                 answer => {
                     // Our SYN was not-ECT: another mark was made on the way. 101 is not defined: unchanged.
                     let changed = answer != accecn::reflection(0) && answer != (Flags::AE | Flags::ECE);
-                    self.ecn.accurate = Some(Accurate::new(tos, true, changed || self.ecn.sent_plain));
+                    let linux = config.profile == crate::Profile::Linux;
+                    let not_ect = changed || self.ecn.sent_plain;
+                    self.ecn.accurate = Some(Accurate::new(tos, true, not_ect, linux));
                 }
             }
             return;
@@ -114,13 +116,19 @@ impl Connection {
         self.ecn.agreed && self.cc.kind().needs_ecn()
     }
 
-    /// ECE on what we send while a mark is to be echoed.
-    pub(super) fn echo_ecn(&self, hdr: &mut Header) {
+    /// ECE on what we send while a mark is to be echoed; or the counters of accurate ECN, with which Linux marks whatever it
+    /// sends. Returns the ECN bits.
+    #[inline]
+    pub(super) fn echo_ecn(&mut self, cx: &Cx<'_>, hdr: &mut Header) -> u8 {
         if self.ecn.agreed && self.ecn.echo {
             hdr.flags |= Flags::ECE;
         } else if let Some(accurate) = &self.ecn.accurate {
             hdr.flags |= accurate.flags();
+            let marks = accurate.may_mark() && cx.config.profile == crate::Profile::Linux;
+            self.tell_bytes(cx, hdr);
+            return if marks { ECT0 } else { 0 };
         }
+        0
     }
 
     /// The flags of the SYN-ACK of a connection that its SYN opened.

@@ -97,10 +97,11 @@ impl Connection {
         }
         let mut out = Outcome::default();
         self.hear_first_ace(seg);
+        self.hear_option(seg.hdr.options.accurate_ecn.as_ref());
         if let Check::Stop(outcome) = self.check_ack(cx, seg, &mut out) {
             return outcome;
         }
-        self.count_marks(seg);
+        self.count_marks(cx, seg);
         self.check_urg(seg, &mut out);
         if let Check::Stop(outcome) = self.check_text(cx, seg, &mut out) {
             return outcome;
@@ -180,7 +181,8 @@ impl Connection {
         let ignores = cx.config.profile == crate::Profile::Linux && self.early.is_none();
         self.hear_fast_open(cx, &hdr);
         self.hear_user_timeout(&hdr.options);
-        self.hear_ecn_of_syn_ack(hdr.flags, seg.tos);
+        self.hear_ecn_of_syn_ack(cx.config, hdr.flags, seg.tos);
+        self.hear_option_of_syn_ack(hdr.options.accurate_ecn.as_ref());
         self.become_established(cx, Event::RcvSynAck);
         self.rcv.ack.now = true;
         let mut out = Outcome { established: true, ready: Ready::OUT, ..Outcome::default() };

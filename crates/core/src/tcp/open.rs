@@ -168,7 +168,12 @@ impl Connection {
         conn.retries = half.retransmits;
         conn.ecn.agreed = half.ecn && !half.accurate;
         if half.accurate {
-            conn.ecn.accurate = Some(accecn::Accurate::new(half.tos, false, half.not_ect));
+            let linux = cx.config.profile == crate::Profile::Linux;
+            let mut accurate = accecn::Accurate::new(half.tos, false, half.not_ect, linux);
+            if half.retransmits > 0 {
+                accurate.option_in_vain();
+            }
+            conn.ecn.accurate = Some(accurate);
         }
         if let Some(ts) = half.ts_recent {
             conn.rcv.ts_recent = ts;

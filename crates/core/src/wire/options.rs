@@ -8,6 +8,7 @@ pub const MAX_OPTIONS: usize = 40;
 
 const END: u8 = 0;
 const NOP: u8 = 1;
+const PADDING: [u8; 2] = [NOP; 2];
 const MSS: u8 = 2;
 const WINDOW_SCALE: u8 = 3;
 const SACK_PERMITTED: u8 = 4;
@@ -184,30 +185,32 @@ impl Options {
             out.put(&[TIMESTAMPS, 10]);
             out.put(&timestamps.val.to_be_bytes());
             out.put(&timestamps.ecr.to_be_bytes());
-        } else if self.sack_permitted {
-            out.put(&[NOP, NOP, SACK_PERMITTED, 2]);
+        }
+        // What is left of accurate ECN's option stands where padding would.
+        let mut pad = self.emit_accurate_ecn(&mut out, &layout);
+        if self.sack_permitted && self.timestamps.is_none() {
+            out.put(&core::mem::replace(&mut pad, PADDING));
+            out.put(&[SACK_PERMITTED, 2]);
         }
         if let Some(shift) = self.window_scale {
-            out.put(&[NOP, WINDOW_SCALE, 3, shift]);
+            let high = if pad[1] == NOP { core::mem::replace(&mut pad[0], NOP) } else { NOP };
+            out.put(&[high, WINDOW_SCALE, 3, shift]);
         }
-        if let Some(timeout) = self.user_timeout.filter(|_| layout.user_timeout) {
-            out.put(&[USER_TIMEOUT, 4]);
-            out.put(&timeout.to_be_bytes());
+        if pad != PADDING && layout.sack_blocks == 0 {
+            out.put(&core::mem::replace(&mut pad, PADDING));
+            out.put(&PADDING);
         }
         if layout.sack_blocks > 0 {
-            out.put(&[NOP, NOP, SACK, (2 + 8 * layout.sack_blocks) as u8]);
+            out.put(&pad);
+            out.put(&[SACK, (2 + 8 * layout.sack_blocks) as u8]);
             for block in &self.sack.as_slice()[..layout.sack_blocks] {
                 out.put(&block.left.0.to_be_bytes());
                 out.put(&block.right.0.to_be_bytes());
             }
         }
-        if let Some(option) = self.accurate_ecn.filter(|_| layout.acc_ecn > 0) {
-            let counters = &option.as_slice()[..3 * layout.acc_ecn];
-            let kind = if option.order1 { ACC_ECN_1 } else { ACC_ECN_0 };
-            out.put(&[kind, (2 + counters.len()) as u8]);
-            out.put(counters);
-            let padded = (2 + counters.len()).next_multiple_of(4);
-            out.put(&[NOP; 4][..padded - 2 - counters.len()]);
+        if let Some(timeout) = self.user_timeout.filter(|_| layout.user_timeout) {
+            out.put(&[USER_TIMEOUT, 4]);
+            out.put(&timeout.to_be_bytes());
         }
         if let Some(cookie) = self.fast_open.filter(|_| layout.fast_open) {
             let bytes = cookie.as_slice();
@@ -224,6 +227,43 @@ impl Options {
                 out.put(&[NOP, NOP]);
             }
         }
+    }
+
+    /// Accurate ECN's option but for what does not fill a word; that is returned, or padding.
+    fn emit_accurate_ecn(&self, out: &mut Writer<'_>, layout: &Layout) -> [u8; 2] {
+        let (Some(option), Some(counters)) = (self.accurate_ecn, layout.acc_ecn) else { return PADDING };
+        let kind = if option.order1 { ACC_ECN_1 } else { ACC_ECN_0 };
+        let bytes = &option.as_slice()[..3 * counters];
+        let len = (2 + bytes.len()) as u8;
+        match *bytes {
+            [] => return [kind, len],
+            [high, middle, low] => {
+                out.put(&[kind, len, high, middle]);
+                return [low, NOP];
+            }
+            _ => {}
+        }
+        out.put(&[kind, len]);
+        out.put(bytes);
+        out.put(&PADDING[..usize::from(counters == 3)]);
+        PADDING
+    }
+
+    /// What accurate ECN's option with so many counters adds to the options: of one counter or none a part stands where
+    /// padding would (Linux's `tcp_options_fit_accecn`).
+    pub(crate) fn accurate_ecn_len(&self, counters: usize, sack_blocks: usize) -> usize {
+        let instead_of_padding = if (self.sack_permitted && self.timestamps.is_none()) || sack_blocks > 0 {
+            2
+        } else {
+            usize::from(self.window_scale.is_some())
+        };
+        let len = 2 + 3 * counters.min(3);
+        if len % 4 > instead_of_padding { len.next_multiple_of(4) } else { len / 4 * 4 }
+    }
+
+    /// How many bytes all the options but accurate ECN's take.
+    pub(crate) fn len_without_accurate_ecn(&self) -> usize {
+        Options { accurate_ecn: None, ..*self }.wire_len()
     }
 
     fn layout(&self) -> Layout {
@@ -260,12 +300,12 @@ impl Options {
             }
         }
         // As many counters as there is room for, the first ones (RFC 9768 3.2.3).
-        let mut acc_ecn = 0;
+        let mut acc_ecn = None;
         if let Some(option) = &self.accurate_ecn {
-            acc_ecn = (option.as_slice().len() / 3).min((MAX_OPTIONS - len).saturating_sub(2) / 3);
-            if acc_ecn > 0 {
-                len += (2 + 3 * acc_ecn).next_multiple_of(4);
-            }
+            let most = option.as_slice().len() / 3;
+            let added = |n| self.accurate_ecn_len(n, sack_blocks);
+            acc_ecn = (most.min(1)..=most).rev().find(|&n| len + added(n) <= MAX_OPTIONS);
+            len += acc_ecn.map_or(0, added);
         }
         Layout { len, user_timeout, sack_blocks, fast_open, acc_ecn }
     }
@@ -277,7 +317,8 @@ struct Layout {
     user_timeout: bool,
     sack_blocks: usize,
     fast_open: bool,
-    acc_ecn: usize,
+    /// Counters of accurate ECN's option, if it fits.
+    acc_ecn: Option<usize>,
 }
 
 struct Writer<'a> {

@@ -21,8 +21,9 @@ fn of(number: u8) -> Flags {
     bit(4, AE) | bit(2, CWR) | bit(1, ECE)
 }
 
+/// Without options of its own.
 fn asking(ecn: Ecn) -> Host {
-    let mut h = Host::connecting(Config { ecn, ..plain() }, Options::default(), 1_000);
+    let mut h = Host::connecting(Config { ecn, ecn_option: 0, ..plain() }, Options::default(), 1_000);
     h.recv().expect("SYN");
     h
 }
@@ -252,7 +253,7 @@ fn marks_are_acknowledged_soon() {
     h.recv_all();
     let mut acked = Vec::new();
     for i in 0..8 {
-        let tos = if i == 0 { 2 } else { CE };
+        let tos = if i == 0 { 0 } else { CE };
         h.send(seg(5_001 + 10 * i, 1_001, 5, 10, tos));
         acked.push(h.recv_all().len());
     }
@@ -267,25 +268,103 @@ fn marks_are_acknowledged_soon() {
     assert_eq!(acked, [0, 0, 1, 0, 0, 1]);
 }
 
-/// Pure ACKs carry the bytes by mark when they have changed, SYNs never; ECT(1) changes the order; what there is
-/// room for is sent.
+/// A client whose SYN-ACK had an option, and its first ACK.
+fn client_with_option(config: Config, counters: &[u32]) -> (Host, Outgoing) {
+    let mut h = Host::connecting(config, Options::default(), 1_000);
+    assert!(h.one().hdr.options.accurate_ecn.is_none(), "a SYN");
+    let option = AccEcn::new(true, counters);
+    h.send(Seg::new(SYN_ACK | of(0b010), 5_000, 1_001).opt(|o| {
+        o.mss = Some(1_460);
+        o.accurate_ecn = Some(option);
+    }));
+    let ack = h.one();
+    (h, ack)
+}
+
+fn counters(out: &Outgoing) -> Option<(bool, Vec<u32>)> {
+    out.hdr.options.accurate_ecn.map(|o| (o.order1, o.counters().collect()))
+}
+
+/// Once the peer has sent the option every segment carries the bytes by mark, SYNs never; under the `rfc` profile ECT(1) changes
+/// the order, Linux always has ECT(1) first.
 /// Shows: rfc9768-s3.2.3-a, rfc9768-s3.2.1-a
 #[test]
 fn the_option_counts_bytes() {
-    let mut h = asking(Ecn::Accurate);
-    h.advance(secs(2));
-    assert!(h.one().hdr.options.accurate_ecn.is_none(), "a SYN");
-    let (mut h, ack) = client(0b010, 0);
-    assert!(ack.hdr.options.accurate_ecn.is_none(), "nothing has changed");
-    let mut next = 5_001;
-    let mut counters = |h: &mut Host, len: usize, tos| {
-        h.send(seg(next, 1_001, 5, len, tos));
-        next += len as u32;
-        let ack = h.wait(ms(300)).expect("ACK");
-        ack.hdr.options.accurate_ecn.map(|o| (o.order1, o.counters().collect::<Vec<_>>()))
+    for (profile, order1, want) in [
+        (crate::Profile::Linux, true, [[1, 0, 101], [1, 50, 101]]),
+        (crate::Profile::Rfc, false, [[101, 0, 1], [101, 50, 1]]),
+    ] {
+        let config = Config { ecn: Ecn::Accurate, profile, ..plain() };
+        let (mut h, ack) = client_with_option(config, &[1, 0, 1]);
+        assert_eq!(counters(&ack), Some((order1, Vec::from([1, 0, 1]))));
+        let mut next = 5_001;
+        let mut tell = |h: &mut Host, len: usize, tos| {
+            h.send(seg(next, 1_001, 5, len, tos));
+            next += len as u32;
+            counters(&h.wait(ms(300)).expect("ACK"))
+        };
+        assert_eq!(tell(&mut h, 100, 2), Some((order1, Vec::from(want[0]))));
+        assert_eq!(tell(&mut h, 50, CE), Some((order1, Vec::from(want[1]))));
+        assert_eq!(tell(&mut h, 7, 1), Some((true, Vec::from([8, 50, 101]))));
+        assert_eq!(tell(&mut h, 7, 0), Some((true, Vec::from([8, 50, 101]))));
+        // Text has it too, and gives way to it.
+        h.write(&pattern(1_460));
+        let sent = h.recv_all().swap_remove(0);
+        assert_eq!(sent.data.len(), 1_448);
+        assert_eq!(counters(&sent), Some((true, Vec::from([8, 50, 101]))));
+    }
+}
+
+/// A peer that sends no option gets none.
+/// Shows: rfc9768-s3.2.3-a
+#[test]
+fn no_option_is_answered_by_none() {
+    let mut h = Host::connecting(Config { ecn: Ecn::Accurate, ..plain() }, Options::default(), 1_000);
+    h.recv().expect("SYN");
+    h.send(Seg::new(SYN_ACK | of(0b010), 5_000, 1_001).opt(|o| o.mss = Some(1_460)));
+    assert_eq!(counters(&h.one()), None);
+    h.send(seg(5_001, 1_001, 5, 100, CE));
+    assert_eq!(counters(&h.wait(ms(300)).expect("ACK")), None);
+}
+
+/// Counters that begin at zero were cleared on the way: what they say of our bytes is not believed.
+/// Shows: rfc9768-s3.2.3-a
+#[test]
+fn cleared_counters_are_not_believed() {
+    for (first, want) in [(&[1, 0, 1], 1), (&[0, 0, 0], 9)] {
+        let config = Config { ecn: Ecn::Accurate, ..plain() };
+        let (mut h, _) = client_with_option(config, first);
+        h.write(&pattern(10 * 1_448));
+        h.recv_all();
+        let option = AccEcn::new(true, first);
+        h.send(seg(5_001, 1_001 + 14_480, 6, 0, 0).opt(|o| o.accurate_ecn = Some(option)));
+        assert_eq!(h.info().delivered_ce, want);
+    }
+}
+
+/// At `tcp_ecn_option` = 1 changes are told, twice, and else so many times a round trip; at 0 nothing is.
+/// Shows: rfc9768-s3.2.3-a
+#[test]
+fn the_option_may_be_sparing() {
+    let told = |rule, beacon, wait| {
+        let mut config = Config { ecn: Ecn::Accurate, ..plain() };
+        (config.ecn_option, config.ecn_option_beacon) = (rule, beacon);
+        let mut h = Host::connecting(config, Options::default(), 1_000);
+        h.recv().expect("SYN");
+        h.now += ms(90); // the round trip
+        let option = AccEcn::new(true, &[1, 0, 1]);
+        h.send(Seg::new(SYN_ACK | of(0b010), 5_000, 1_001).opt(|o| o.accurate_ecn = Some(option)));
+        let mut told = Vec::from([h.one()]);
+        for i in 0..4 {
+            h.now += ms(wait);
+            h.send(seg(5_001 + 1_000 * i, 1_001, 5, 1_000, 2));
+            told.extend(h.recv_all());
+        }
+        told.iter().map(|o| u8::from(counters(o).is_some())).collect::<Vec<_>>()
     };
-    assert_eq!(counters(&mut h, 100, 2), Some((false, Vec::from([101, 0, 1]))));
-    assert_eq!(counters(&mut h, 50, CE), Some((false, Vec::from([101, 50, 1]))));
-    assert_eq!(counters(&mut h, 7, 1), Some((true, Vec::from([8, 50, 101]))));
-    assert_eq!(counters(&mut h, 7, 0), None);
+    assert_eq!(told(0, 3, 1), [0, 0, 0, 0, 0]);
+    assert_eq!(told(1, 0, 60), [1, 1, 1, 0, 0]);
+    assert_eq!(told(1, 3, 20), [1, 1, 1, 0, 1]);
+    assert_eq!(told(1, 3, 31), [1, 1, 1, 1, 1]);
+    assert_eq!(told(2, 3, 1), [1, 1, 1, 1, 1]);
 }

@@ -206,8 +206,8 @@ fn known(option: &[u8]) -> Option<TcpOption> {
         (254, n) if n >= 2 && data[..2] == [0xf9, 0x89] => Some(TcpOption::FastOpenExp(data[2..].to_vec())),
         (kind @ (172 | 174), n) if n % 3 == 0 && n <= 9 => {
             let counters = data.chunks(3).map(|c| u32::from_be_bytes([0, c[0], c[1], c[2]])).collect();
-            // Without counters the kind cannot be told from what is written.
-            (n > 0 || kind == 172).then_some(TcpOption::AccEcn { e1b_first: kind == 174, counters })
+            // Without counters there is no order of them.
+            Some(TcpOption::AccEcn { e1b_first: kind == 174 && n > 0, counters })
         }
         _ => None,
     }

@@ -8,12 +8,10 @@ type Result<T> = std::result::Result<T, String>;
 /// Sysctls whose mechanism this stack does not have. A script may set them to a value at which Linux does not use it
 /// either; `None` allows every value, because none shows in the segments of one
 /// connection in virtual time: they limit queues, other hosts' metrics or what a busy machine does.
-const ABSENT: [(&str, Option<&[&str]>); 39] = [
+const ABSENT: [(&str, Option<&[&str]>); 37] = [
     ("tcp_comp_sack_nr", None),
     ("tcp_comp_sack_delay_ns", None),
     ("tcp_comp_sack_slack_ns", None),
-    ("tcp_ecn_option_beacon", None),
-    ("tcp_ecn_option", Some(&["0"])),
     ("tcp_early_demux", None),
     ("tcp_mem", None),
     ("ip_nonlocal_bind", None),
@@ -110,6 +108,13 @@ fn handshake(config: &mut Config, name: &str, value: &str) -> Result<bool> {
             let ecn = Ecn::from_number(number(value)?);
             config.ecn = ecn.ok_or_else(|| format!("tcp_ecn is 0 to 5, not {value}"))?;
         }
+        "tcp_ecn_option" => {
+            config.ecn_option = number(value)?;
+            if config.ecn_option > 3 {
+                return Err(format!("tcp_ecn_option is 0 to 3, not {value}"));
+            }
+        }
+        "tcp_ecn_option_beacon" => config.ecn_option_beacon = number(value)?,
         "tcp_mtu_probing" => {
             config.mtu_probing = match value {
                 "0" => MtuProbing::Off,
