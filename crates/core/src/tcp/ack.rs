@@ -22,7 +22,9 @@ impl Connection {
         let old_una = self.snd.una;
         let ack = hdr.ack.max(old_una);
         let window = u32::from(hdr.window) << self.snd.wscale;
-        let window_changed = self.update_window(hdr.seq, hdr.ack, window);
+        // On Linux (FLAG_WIN_UPDATE) whatever is newer than the last window tells of one, the same though it be.
+        let newer = cx.config.profile == crate::Profile::Linux && hdr.seq.gt(self.snd.wl1);
+        let window_changed = self.update_window(hdr.seq, hdr.ack, window) || newer;
         let empty = seg.data.is_empty() && !hdr.flags.intersects(Flags::SYN | Flags::FIN);
         self.counters.last_ack_recv = cx.now;
         self.keepalive_probes = 0;
