@@ -280,8 +280,7 @@ impl Connection {
         let full = if rcv.as_linux {
             // Where reading opens the window it also tells of it.
             unacked > u32::from(rcv.mss)
-                && (rcv.buf.len() < self.options.rcvlowat as usize
-                    || rcv.choose_window() >= rcv.wnd_announced())
+                && (rcv.buf.len() < self.options.rcvlowat as usize || rcv.moves_edge())
         } else {
             unacked > u32::from(rcv.mss).max(seg.each.min(u32::from(rcv.advmss)))
         };

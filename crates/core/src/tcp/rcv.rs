@@ -170,7 +170,8 @@ impl Rcv {
         let (scale, unit) = (self.wscale, 1u32 << self.wscale);
         let current = self.wnd();
         if self.as_linux {
-            return self.window_of_linux(current);
+            // The edge never moves left (SHLD-14).
+            return self.window_of_linux().max((current + unit - 1) & !(unit - 1));
         }
         let free = self.free();
         let step = (self.capacity / 2).min(u32::from(self.mss.max(1)));
@@ -189,31 +190,40 @@ impl Rcv {
     /// [`Rcv::select_window`], and as Linux an end of quick ACK mode where less than half of the buffer is free.
     #[inline(always)]
     pub fn choose_window(&mut self) -> u32 {
+        self.mind_half();
+        self.select_window()
+    }
+
+    /// Whether an ACK now would move the edge by all that came since the last one (Linux).
+    pub fn moves_edge(&mut self) -> bool {
+        self.mind_half();
+        self.window_of_linux() >= self.wnd_announced()
+    }
+
+    #[inline(always)]
+    fn mind_half(&mut self) {
         if self.as_linux && self.space.free() < self.clamp.min(self.capacity) / 2 {
             self.ack.quick = 0;
         }
-        self.select_window()
     }
 
     /// Linux's `__tcp_select_window`: a scaled window is rounded up to its unit, another one is whole segments, and what is
     /// less than a segment or a sixteenth of the buffer is nothing.
     #[inline]
-    fn window_of_linux(&self, current: u32) -> u32 {
+    fn window_of_linux(&self) -> u32 {
         let unit = 1u32 << self.wscale;
         let full = self.clamp.min(self.capacity);
         let mss = u32::from(self.mss.max(1)).min(full);
         let mut free = self.free();
-        // The edge never moves left (SHLD-14).
-        let kept = (current + unit - 1) & !(unit - 1);
         if free < full / 2 {
             free &= !(unit - 1);
             if free < self.capacity >> 4 || free < mss {
-                return kept; // nothing
+                return 0;
             }
         }
         free = free.min(self.space.ssthresh);
         let announced = self.wnd_announced();
-        let window = if self.wscale > 0 {
+        if self.wscale > 0 {
             (free + unit - 1) & !(unit - 1)
         } else if announced + mss <= free || announced > free {
             free - free % mss.max(1)
@@ -221,8 +231,7 @@ impl Rcv {
             free
         } else {
             announced
-        };
-        window.max(kept)
+        }
     }
 
     /// Whether reading has opened the window so far that the peer must hear of it (MUST-36's other

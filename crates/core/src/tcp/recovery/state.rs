@@ -326,7 +326,11 @@ impl Flight {
         let most = self.board.out.segs - self.board.lost.segs.max(1).min(self.board.out.segs);
         if before + s.dup_acks > most {
             // More than were lost can explain: reordering (Linux's tcp_check_reno_reordering).
-            if self.state < CaState::Recovery && p.reordering < cfg.max_reordering {
+            if self.by_segment {
+                let out = u16::try_from(self.board.out.segs).unwrap_or(u16::MAX);
+                p.reordering = out.min(cfg.max_reordering);
+                p.reord_seen = p.reord_seen.saturating_add(1);
+            } else if self.state < CaState::Recovery && p.reordering < cfg.max_reordering {
                 p.reord_seen = p.reord_seen.saturating_add(1);
             }
         }
