@@ -383,7 +383,10 @@ impl Connection {
             }
         }
         if ack.gt(self.snd.nxt) {
-            // Something never sent: an ACK, and drop.
+            // Something never sent: an ACK, and drop. On Linux it is a challenge, with text or without.
+            if cx.config.profile == crate::Profile::Linux {
+                return Check::Stop(self.challenge(cx, seg));
+            }
             self.answer_unacceptable(cx, seg);
             return Check::Stop(self.discard(cx, seg, DropReason::BadAck));
         }
