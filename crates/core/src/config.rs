@@ -349,6 +349,7 @@ impl Config {
         config
     }
 
+    #[allow(clippy::too_many_lines)] // a line for each setting, and nothing else
     fn linux() -> Self {
         Config {
             profile: Profile::Linux,

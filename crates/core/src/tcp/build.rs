@@ -329,10 +329,12 @@ impl Connection {
     /// What accurate ECN adds to the options of the next segment.
     #[cold]
     fn len_of_next_marks(&self, cx: &Cx<'_>) -> u32 {
-        let mut options = crate::wire::tcp::Options::default();
-        options.timestamps = self.agreed.timestamps.then_some(Timestamps { val: 0, ecr: 0 });
-        options.signature = self.md5_key().map(|_| [0; md5::DIGEST]);
-        options.user_timeout = self.announced_timeout();
+        let mut options = crate::wire::tcp::Options {
+            timestamps: self.agreed.timestamps.then_some(Timestamps { val: 0, ecr: 0 }),
+            signature: self.md5_key().map(|_| [0; md5::DIGEST]),
+            user_timeout: self.announced_timeout(),
+            ..Default::default()
+        };
         if self.rcv.dsack.is_some() || self.rcv.has_gap() {
             options.sack = self.sack_list();
         }
