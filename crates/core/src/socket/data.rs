@@ -412,8 +412,12 @@ pub(super) fn note_write(conn: &mut Connection, flags: MsgFlags, sent: usize, wh
 }
 
 /// Room in the buffer, and less unsent than TCP_NOTSENT_LOWAT: Linux's `sk_stream_memory_free`.
-fn has_room(conn: &Connection) -> bool {
-    conn.send_room() > 0 && conn.send_queue().1 < conn.options().notsent_lowat
+fn has_room(conn: &mut Connection) -> bool {
+    let room = conn.send_room() > 0 && conn.send_queue().1 < conn.options().notsent_lowat;
+    if !room {
+        conn.note_full();
+    }
+    room
 }
 
 /// Why there is nothing to read: Linux's order in `tcp_recvmsg_locked`.

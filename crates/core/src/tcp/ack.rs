@@ -47,9 +47,11 @@ impl Connection {
             cx.stats.tcp_dsack_recv += 1;
             self.counters.dsack_dups += 1;
         }
+        self.snd.holds = false;
         if ack.gt(old_una) {
             let bytes = self.snd.acknowledge(ack);
             self.counters.bytes_acked += u64::from(bytes);
+            self.waits_less(cx.now);
             if self.note_records_acknowledged(cx.now) {
                 out.ready |= Ready::ERR;
             }

@@ -48,6 +48,7 @@ impl Connection {
         self.timers.set(Timer::Retransmit, rto);
         self.timers.set(Timer::LossProbe, probe);
         self.clamp_to_user_timeout(cx);
+        self.note_limits(cx, true);
         self.due.output = false;
         true
     }

@@ -104,6 +104,7 @@ impl super::Connection {
         let c = &self.counters;
         let flight = self.flight.as_deref();
         let segs = |bytes: u32| bytes.div_ceil(mss);
+        let [busy_time, rwnd_limited, sndbuf_limited] = self.waited(now);
         TcpInfo {
             state: self.state,
             ca_state: self.ca_state() as u8,
@@ -153,6 +154,9 @@ impl super::Connection {
             data_segs_in: c.data_segs_in,
             data_segs_out: c.data_segs_out,
             delivery_rate: self.persist.delivery_rate(),
+            busy_time,
+            rwnd_limited,
+            sndbuf_limited,
             delivered: self.persist.delivered().div_ceil(u64::from(mss)) as u32,
             delivered_ce: self.ecn.accurate.as_ref().map_or(0, |a| a.delivered_ce()),
             bytes_sent: c.bytes_sent,

@@ -9,6 +9,7 @@ mod ack;
 mod alone;
 mod build;
 mod check;
+mod chrono;
 pub mod congestion;
 pub mod ecn;
 pub mod fastopen;
@@ -159,6 +160,7 @@ pub struct Connection {
     /// Traffic class of the last segment received (MAY-9).
     rcv_tos: u8,
     counters: Counters,
+    chrono: chrono::Chrono,
 }
 
 /// What the handshake agreed on.

@@ -92,7 +92,7 @@ impl Connection {
             && self.rcv.dsack.is_none()
             && !self.rcv.buf.has_ooo()
             && self.state.is_synchronized();
-        if search.size != 0 || !quiet || !self.discovers_mtu(cx.config) || self.snd.more {
+        if search.size != 0 || !quiet || !self.discovers_mtu(cx.config) || self.snd.holds {
             return false;
         }
         if search.high - search.low < cx.config.probe_threshold.max(1) {

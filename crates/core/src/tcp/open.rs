@@ -101,6 +101,7 @@ impl Connection {
             records: None,
             stamp_base: iss + 1,
             counters: Counters { last_ack_recv: cx.now, ..Counters::default() },
+            chrono: chrono::Chrono::default(),
         }
     }
 
@@ -261,6 +262,11 @@ impl Connection {
             self.snd.up = self.snd.una;
         }
         self.counters.last_ack_recv = cx.now;
+        // As Linux counts: before any text there was the handshake.
+        self.rcv.ack.last_data = cx.now;
+        if self.counters.last_data_sent == Instant::ZERO {
+            self.counters.last_data_sent = cx.now;
+        }
         self.step(cx, event);
         self.arm_keepalive(cx);
         self.due.user_timeout = true;

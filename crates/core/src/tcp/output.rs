@@ -42,6 +42,7 @@ impl Connection {
             self.due.output = false;
             self.due.push = false;
             self.watch_what_is_held(cx);
+            self.note_limits(cx, sent);
         }
         sent
     }
@@ -304,7 +305,7 @@ impl Connection {
         if self.due.push || self.snd.fin_queued || self.snd.urgent {
             return true;
         }
-        if self.options.cork || self.snd.more {
+        if self.options.cork || self.snd.holds {
             return false;
         }
         let outstanding = self.in_flight() || (behind && cx.config.profile == crate::Profile::Rfc);
@@ -415,7 +416,7 @@ impl Connection {
         }
         let usable = self.snd.usable();
         if self.in_flight() {
-            if (self.options.cork || self.snd.more) && !self.timers.is_set(Timer::Send) {
+            if (self.options.cork || self.snd.holds) && !self.timers.is_set(Timer::Send) {
                 self.timers.set(Timer::Send, cx.now + OVERRIDE);
             }
             return;

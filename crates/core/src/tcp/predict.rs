@@ -139,6 +139,8 @@ impl Connection {
         self.proven_mss = self.proven_mss.max(acked.min(u32::from(self.mss)) as u16);
         let bytes = self.snd.acknowledge(ack);
         self.counters.bytes_acked += u64::from(bytes);
+        self.snd.holds = false;
+        self.waits_less(cx.now);
         self.retries = 0;
         self.trouble_since = Instant::NEVER;
         self.doubted_pmtu = 0;

@@ -51,6 +51,8 @@ pub(crate) struct Snd {
     pub fin_sent: bool,
     /// The user has more to come (MSG_MORE).
     pub more: bool,
+    /// So a last short segment waits, until an ACK comes.
+    pub holds: bool,
 }
 
 impl Snd {
@@ -74,6 +76,7 @@ impl Snd {
             fin_queued: false,
             fin_sent: false,
             more: false,
+            holds: false,
         }
     }
 

@@ -35,6 +35,10 @@ impl Connection {
         if n > 0 {
             self.snd.buf.write(&data[..n]);
             self.due.output = true;
+            self.note_busy(cx.now);
+        }
+        if n < data.len() {
+            self.note_full();
         }
         n
     }
@@ -42,16 +46,26 @@ impl Connection {
     /// Hands `data` over without copying, as far as it fits; returns how much was taken.
     pub fn push(&mut self, cx: &mut Cx<'_>, mut data: Bytes) -> usize {
         let n = data.len().min(self.room_now(cx));
+        if n < data.len() {
+            self.note_full();
+        }
         if n > 0 {
             data.truncate(n);
             self.snd.buf.push(data);
             self.due.output = true;
+            self.note_busy(cx.now);
         }
         n
     }
 
-    /// More is to come (MSG_MORE): a last short segment waits for it.
+    /// A call found no room in the TX buffer.
+    pub fn note_full(&mut self) {
+        self.chrono.note_full();
+    }
+
+    /// More is to come (MSG_MORE): a last short segment waits for it, until the next ACK comes.
     pub fn set_more(&mut self, more: bool) {
+        self.snd.holds = more;
         if core::mem::replace(&mut self.snd.more, more) && !more {
             self.due.output = true; // what was held back
         }

@@ -72,7 +72,11 @@ impl Runner<'_> {
                 // `pfifo limit 0` takes nothing: what is sent is lost.
                 let limit = words.iter().position(|word| word == "limit").and_then(|at| words.get(at + 1));
                 self.setup.drops = limit.is_some_and(|limit| limit == "0");
-                let known = ["pfifo", "pfifo_fast", "bfifo", "noqueue", "fq_codel"];
+                // `fq` lets every flow go at its pace.
+                let mut config = self.stack.config().clone();
+                config.pacing = words.iter().any(|word| word == "fq");
+                self.stack.set_config(config);
+                let known = ["pfifo", "pfifo_fast", "bfifo", "noqueue", "fq_codel", "fq"];
                 if !words.iter().any(|word| known.contains(&word.as_str()) || word == "del" || word == "show")
                 {
                     return Err(format!(

@@ -441,6 +441,7 @@ impl Runner<'_> {
         to: &mut Option<SocketAddr>,
     ) -> Option<Returned> {
         const FASTOPEN: i32 = 0x2000_0000;
+        const ZEROCOPY: i32 = 0x0400_0000;
         let peer = usual_peer(&self.config);
         let socket = match self.host_socket(name) {
             Ok(socket) => socket,
@@ -449,9 +450,16 @@ impl Runner<'_> {
         let how = SendFlags::from_bits_retain(*flags as u32) | SendFlags::NOSIGNAL;
         let waits = !socket.nonblocking && *flags & MSG_DONTWAIT == 0;
         let fd = socket.fd.clone();
+        let mut text = &data[*done..];
+        if *flags & ZEROCOPY != 0
+            && let Some(kernel) = &mut self.kernel
+        {
+            kernel.pinned.push(text.to_vec());
+            text = kernel.pinned.last().map_or(text, Vec::as_slice);
+        }
         let sent = match *to {
-            Some(addr) => net::sendto(&fd, &data[*done..], how, &addr),
-            None => net::send(&fd, &data[*done..], how),
+            Some(addr) => net::sendto(&fd, text, how, &addr),
+            None => net::send(&fd, text, how),
         };
         if let (Some(local), Some(addr)) = (local_name(&fd), *to) {
             self.flows.connecting(local, addr);

@@ -57,6 +57,8 @@ pub(super) struct Kernel<'a> {
     pub congestion: String,
     /// What `nstat` has told.
     counters: Counters,
+    /// Text that was sent without being copied: the host may read it until the end.
+    pub pinned: Vec<Vec<u8>>,
 }
 
 impl<'a> Kernel<'a> {
@@ -69,6 +71,7 @@ impl<'a> Kernel<'a> {
             sockets: Sockets::default(),
             congestion: "cubic".to_owned(),
             counters: Counters::default(),
+            pinned: Vec::new(),
         }
     }
 

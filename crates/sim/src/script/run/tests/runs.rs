@@ -377,7 +377,7 @@ fn what_cannot_be_run_is_a_failure_with_its_reason() {
     let reason = |text: &str| outcome(text).unwrap_err().what.clone();
     assert!(reason("0 `sysctl -q net.ipv4.tcp_shrink_window=1`").contains("tcp_shrink_window=1"));
     assert!(reason("0 `./no-such.sh`").contains("no-such.sh"));
-    assert!(reason("0 `tc qdisc replace dev tun0 root fq`").contains("fq"));
+    assert!(reason("0 `tc qdisc replace dev tun0 root netem`").contains("netem"));
     assert!(reason("0 `ip route change 192.0.2.0/24 dev tun0 initrwnd 7`").contains("initrwnd"));
     assert!(reason("--frobnicate=1\n0 close(3) = -1 EBADF").contains("--frobnicate"));
     assert!(reason("0 > ipv4 1.2.3.4 > 1.2.3.5: S 0:0(0)").contains("no packet came"));
