@@ -250,6 +250,13 @@ pub struct Config {
     pub orphan_retries: u8,
     /// SACK-based recovery with RACK (`tcp_recovery` bit 0).
     pub rack: bool,
+    /// Duplicate ACKs that mean a loss, before the path shows that it reorders more, segments (`tcp_reordering`).
+    pub reordering: u16,
+    /// The most that adapts to (`tcp_max_reordering`), segments.
+    pub max_reordering: u16,
+    /// Time-outs of a connection with fewer than four segments in flight do not double the RTO, six times
+    /// (`tcp_thin_linear_timeouts`).
+    pub thin_linear_timeouts: bool,
     /// Tail loss probes (`tcp_early_retrans` = 3).
     pub tlp: bool,
     /// F-RTO (`tcp_frto`).
@@ -395,6 +402,9 @@ impl Config {
             retries2: 15,
             orphan_retries: 0,
             rack: true,
+            reordering: 3,
+            max_reordering: 300,
+            thin_linear_timeouts: false,
             tlp: true,
             frto: true,
             push_each_burst: true,
@@ -487,7 +497,7 @@ bitflags::bitflags! {
         const BROADCAST = 4;
         /// IPV6_AUTOFLOWLABEL.
         const AUTOFLOWLABEL = 8;
-        /// TCP_THIN_LINEAR_TIMEOUTS.
+        /// TCP_THIN_LINEAR_TIMEOUTS (`thin_linear_timeouts`).
         const THIN_LINEAR_TIMEOUTS = 16;
         /// TCP_THIN_DUPACK.
         const THIN_DUPACK = 32;

@@ -67,7 +67,7 @@ impl Connection {
             timers: Timers::new(),
             rtt: RttEstimator::new(),
             cc: Congestion::new(kind, u32::from(peer_mss), cx.config.initial_cwnd),
-            persist: Persist::default(),
+            persist: Persist::new(cx.config.reordering),
             flight: None,
             urgent: None,
             options,

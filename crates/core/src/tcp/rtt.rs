@@ -209,6 +209,11 @@ impl RttEstimator {
         self.backoff = self.backoff.saturating_add(1);
     }
 
+    /// The RTO is as before it was doubled.
+    pub fn forget_back_off(&mut self) {
+        self.backoff = 0;
+    }
+
     /// How often the RTO was doubled since the last sample.
     pub fn backoff(&self) -> u8 {
         self.backoff

@@ -2,6 +2,7 @@
 
 use super::timer::Timer;
 use super::*;
+use crate::config::Kept;
 
 impl Connection {
     /// Fires every timer that is due at `cx.now`.
@@ -89,6 +90,9 @@ impl Connection {
         let rules = self.rules(cx.config);
         let flight = self.flight.as_mut()?;
         let outcome = flight.on_rto(cx.now, &mut self.rtt, &mut self.cc, &mut self.persist, &rules);
+        if self.is_thin(cx) {
+            self.rtt.forget_back_off();
+        }
         self.mtu_probe_is_void(cx);
         if self.retries >= cx.config.retries1 {
             self.suspect_black_hole(cx);
@@ -100,6 +104,18 @@ impl Connection {
         self.clamp_to_user_timeout(cx);
         self.account(cx, &outcome);
         None
+    }
+
+    /// Too little is in flight for duplicate ACKs: the RTO is all there is, and is not doubled at first (Linux's
+    /// `tcp_stream_is_thin`).
+    fn is_thin(&self, cx: &Cx<'_>) -> bool {
+        const RETRIES: u8 = 6;
+        const SEGMENTS: u32 = 4;
+        let asked = cx.config.thin_linear_timeouts || self.options.kept.contains(Kept::THIN_LINEAR_TIMEOUTS);
+        asked
+            && self.state == State::Established
+            && self.retries <= RETRIES
+            && self.flight.as_ref().is_some_and(|flight| flight.segs_outstanding() < SEGMENTS)
     }
 
     /// R2 (MUST-20, SHLD-11): TCP_USER_TIMEOUT, or what `tcp_retries2` doublings of the least RTO take.

@@ -212,7 +212,7 @@ options! {
     Congestion(String) = IPPROTO_TCP 13;
     /// TCP_MD5SIG: the key of a peer, or none with an empty one. Set only.
     Md5Sig(Md5Sig) = IPPROTO_TCP 14;
-    /// TCP_THIN_LINEAR_TIMEOUTS: kept, without effect.
+    /// TCP_THIN_LINEAR_TIMEOUTS: the first time-outs of a thin connection do not double the RTO.
     ThinLinearTimeouts(bool) = IPPROTO_TCP 16;
     /// TCP_THIN_DUPACK: kept, without effect (as on Linux).
     ThinDupack(bool) = IPPROTO_TCP 17;

@@ -62,6 +62,11 @@ impl Default for Persist {
 }
 
 impl Persist {
+    /// Of a connection that takes so many duplicate ACKs for a loss.
+    pub fn new(reordering: u16) -> Self {
+        Persist { reordering, ..Persist::default() }
+    }
+
     /// Bytes delivered in all.
     pub fn delivered(&self) -> u64 {
         self.delivered

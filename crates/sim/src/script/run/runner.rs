@@ -159,7 +159,12 @@ impl<'a> Runner<'a> {
             0 => 1500,
             mtu => u16::try_from(mtu).map_err(|_| fail(1, format!("an MTU of {mtu}")))?,
         };
-        let mut stack = Stack::new(sockeye_core::Config::new(options.profile), [0x5e; 32]);
+        let mut settings = sockeye_core::Config::new(options.profile);
+        if options.profile == sockeye_core::Profile::Linux {
+            // A kernel does not search for a black hole unless it is told to.
+            settings.mtu_probing = sockeye_core::config::MtuProbing::Off;
+        }
+        let mut stack = Stack::new(settings, [0x5e; 32]);
         let prefix = if config.is_v6() { 64 } else { 16 };
         let addresses = vec![Cidr::new(config.local(), prefix)];
         let mut tun = Interface::new("tun0", mtu, addresses);

@@ -8,7 +8,7 @@ type Result<T> = std::result::Result<T, String>;
 /// Sysctls whose mechanism this stack does not have. A script may set them to a value at which Linux does not use it
 /// either; `None` allows every value, because none shows in the segments of one
 /// connection in virtual time: they limit queues, other hosts' metrics or what a busy machine does.
-const ABSENT: [(&str, Option<&[&str]>); 37] = [
+const ABSENT: [(&str, Option<&[&str]>); 34] = [
     ("tcp_comp_sack_nr", None),
     ("tcp_comp_sack_delay_ns", None),
     ("tcp_comp_sack_slack_ns", None),
@@ -17,10 +17,7 @@ const ABSENT: [(&str, Option<&[&str]>); 37] = [
     ("ip_nonlocal_bind", None),
     ("tcp_ecn_fallback", None),
     ("tcp_fack", Some(&["0"])),
-    ("tcp_reordering", Some(&["3"])),
-    ("tcp_max_reordering", Some(&["300"])),
     ("tcp_stdurg", Some(&["0"])),
-    ("tcp_thin_linear_timeouts", Some(&["0"])),
     ("tcp_thin_dupack", Some(&["0"])),
     ("tcp_shrink_window", Some(&["0"])),
     ("tcp_reflect_tos", Some(&["0"])),
@@ -159,6 +156,9 @@ fn transfer(config: &mut Config, name: &str, value: &str) -> Result<bool> {
         "tcp_rto_max_ms" => config.rto_max = Duration::from_millis(number(value)?),
         "tcp_retries1" => config.retries1 = number(value)?,
         "tcp_retries2" => config.retries2 = number(value)?,
+        "tcp_reordering" => config.reordering = number(value)?,
+        "tcp_max_reordering" => config.max_reordering = number(value)?,
+        "tcp_thin_linear_timeouts" => config.thin_linear_timeouts = flag(value)?,
         "tcp_recovery" => config.rack = number::<u8>(value)? & 1 != 0,
         // 3 and 4 are tail loss probes; below that is early retransmit, long gone from Linux.
         "tcp_early_retrans" => config.tlp = number::<u8>(value)? >= 3,
