@@ -7,6 +7,7 @@ mod summary;
 
 use std::ffi::OsString;
 use std::io;
+use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,7 +55,7 @@ pub fn run(args: &RunArgs) -> u8 {
 }
 
 fn start(args: &RunArgs) -> Result<u8, Failed> {
-    let out = Out::new(Stream::Stderr, args.json);
+    let out = Arc::new(Out::new(Stream::Stderr, args.json));
     let net: NetArg =
         args.net.parse().map_err(|error| Failed::new(format!("--net {}: {error}", args.net)))?;
     if args.unshare {
@@ -68,14 +69,11 @@ fn start(args: &RunArgs) -> Result<u8, Failed> {
         ),
         None => None,
     };
-    let network = network(args, &net, capture.clone())?;
+    let network = network(args, &net, capture.clone(), &out)?;
     let tracer = args.trace.then(|| trace(network.host()));
     if !args.quiet {
         for (port, at) in network.published() {
-            out.event(
-                &format!("sockeye: port {port} of the program is published at {at}"),
-                || serde_json::json!({"event": "published", "port": port, "at": at.to_string()}),
-            );
+            published(&out, port, at);
         }
     }
     let signals = Signals::catch().map_err(|error| Failed::new(format!("cannot catch signals: {error}")))?;
@@ -106,6 +104,13 @@ fn start(args: &RunArgs) -> Result<u8, Failed> {
     Ok(code)
 }
 
+fn published(out: &Out, port: u16, at: SocketAddr) {
+    out.event(
+        &format!("sockeye: port {port} of the program is published at {at}"),
+        || serde_json::json!({"event": "published", "port": port, "at": at.to_string()}),
+    );
+}
+
 fn command(program: &[OsString]) -> Command {
     let mut command = Command::new(&program[0]);
     command.args(&program[1..]);
@@ -121,7 +126,12 @@ fn not_started(name: &str, error: &StartError) -> Failed {
     Failed(code, format!("{name}: {error}"))
 }
 
-fn network(args: &RunArgs, net: &NetArg, capture: Option<Arc<Capture>>) -> Result<Network, Failed> {
+fn network(
+    args: &RunArgs,
+    net: &NetArg,
+    capture: Option<Arc<Capture>>,
+    out: &Arc<Out>,
+) -> Result<Network, Failed> {
     let mut builder: NetworkBuilder = Network::builder().profile(Profile::from(args.profile));
     if let Some(link) = &args.link {
         let spec =
@@ -139,9 +149,9 @@ fn network(args: &RunArgs, net: &NetArg, capture: Option<Arc<Capture>>) -> Resul
         };
     }
     let mut builder = attach::attach(builder, net, args)?;
-    if !args.quiet && !args.json {
-        builder = builder
-            .announce(|port, at| eprintln!("sockeye: port {port} of the program is published at {at}"));
+    if !args.quiet {
+        let out = out.clone();
+        builder = builder.announce(move |port, at| published(&out, port, at));
     }
     builder.build().map_err(|error| Failed::new(describe(&error)))
 }

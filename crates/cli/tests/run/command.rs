@@ -260,6 +260,8 @@ fn served_outside(child: &mut Child, port: u16) {
     kill_process(pid, Signal::TERM).expect("a process of this test's own");
     let mut errors = String::new();
     child.stderr.take().expect("piped").read_to_string(&mut errors).expect("what it said");
+    let told = |line: &str| line.contains(r#""event":"published""#) && line.contains(&port.to_string());
+    assert!(errors.lines().any(told), "{errors}");
     assert_eq!(child.wait().expect("it ends").code(), Some(0), "{errors}");
     let mut rest = String::new();
     out.read_to_string(&mut rest).expect("the rest");
