@@ -17,20 +17,20 @@ enum Waits {
     Room,
 }
 
-/// The times, milliseconds.
+/// The times, nanoseconds: what is done for each write and each ACK divides nothing.
 #[derive(Debug, Default)]
 pub(super) struct Chrono {
     waits: Waits,
     /// A call found no room in the TX buffer, and there is not enough yet (Linux's SOCK_NOSPACE).
     full: bool,
-    since: u32,
-    spent: [u32; 3],
+    since: Instant,
+    spent: [u64; 3],
 }
 
 impl Chrono {
+    #[inline(always)]
     fn set(&mut self, now: Instant, waits: Waits) {
-        let now = now.as_millis() as u32;
-        let elapsed = now.wrapping_sub(core::mem::replace(&mut self.since, now));
+        let elapsed = now.as_nanos().wrapping_sub(core::mem::replace(&mut self.since, now).as_nanos());
         match core::mem::replace(&mut self.waits, waits) {
             Waits::Nothing => {}
             waited => self.spent[waited as usize - 1] += elapsed,
@@ -45,7 +45,7 @@ impl Chrono {
 
 impl Connection {
     /// There is something to send.
-    #[inline]
+    #[inline(always)]
     pub(super) fn note_busy(&mut self, now: Instant) {
         if self.chrono.waits == Waits::Nothing {
             self.chrono.set(now, Waits::Busy);
@@ -53,27 +53,30 @@ impl Connection {
     }
 
     /// Something was acknowledged.
-    #[inline]
+    #[inline(always)]
     pub(super) fn waits_less(&mut self, now: Instant) {
-        let done = self.snd.buf.is_empty();
-        if done || self.chrono.full {
-            self.note_room(now, done);
+        if self.snd.buf.is_empty() {
+            self.chrono.full = false;
+            if self.chrono.waits != Waits::Nothing {
+                self.chrono.set(now, Waits::Nothing);
+            }
+        } else if self.chrono.full {
+            self.note_room(now);
         }
     }
 
-    fn note_room(&mut self, now: Instant, done: bool) {
+    #[cold]
+    fn note_room(&mut self, now: Instant) {
         let writable = self.is_writable();
         let chrono = &mut self.chrono;
         chrono.full &= !writable;
-        if done && chrono.waits != Waits::Nothing {
-            chrono.set(now, Waits::Nothing);
-        } else if writable && chrono.waits == Waits::Room {
+        if writable && chrono.waits == Waits::Room {
             chrono.set(now, Waits::Busy);
         }
     }
 
     /// All has left that may, something just now if `sent`: what the rest waits for.
-    #[inline]
+    #[inline(always)]
     pub(super) fn note_limits(&mut self, cx: &Cx<'_>, sent: bool) {
         let unsent = self.snd.unsent();
         if unsent > 0 || self.chrono.full || self.chrono.waits == Waits::Window {
@@ -99,9 +102,10 @@ impl Connection {
     pub(super) fn waited(&self, now: Instant) -> [Duration; 3] {
         let mut spent = self.chrono.spent;
         if self.chrono.waits != Waits::Nothing {
-            spent[self.chrono.waits as usize - 1] += (now.as_millis() as u32).wrapping_sub(self.chrono.since);
+            spent[self.chrono.waits as usize - 1] +=
+                now.as_nanos().wrapping_sub(self.chrono.since.as_nanos());
         }
-        let millis = |spent: u32| Duration::from_millis(u64::from(spent));
-        [millis(spent.iter().sum()), millis(spent[1]), millis(spent[2])]
+        let time = |nanos: u64| Duration::from_millis(nanos / 1_000_000);
+        [time(spent.iter().sum()), time(spent[1]), time(spent[2])]
     }
 }
