@@ -39,11 +39,15 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 #[derive(Default)]
 struct Model {
     sacked: BTreeSet<u32>,
+    /// The path takes half segments by now: what is sent again is of these, and none of them reaches over the border of
+    /// two old ones, of which the peer may have SACKed the first.
+    halved: bool,
 }
 
 fn apply(s: &mut Sender, m: &mut Model, op: &Op) {
     let una = |s: &Sender| s.una.since(SeqNum(ISS)) / MSS;
     let nxt = |s: &Sender| s.nxt.since(SeqNum(ISS)) / MSS;
+    let mss = if m.halved { MSS as u16 / 2 } else { MSS as u16 };
     match op {
         Op::Send(n) => s.send(*n),
         Op::Ack(n, blocks) => {
@@ -79,7 +83,7 @@ fn apply(s: &mut Sender, m: &mut Model, op: &Op) {
             if let Some(Probe::Retransmit(r)) =
                 armed.then(|| s.flight.on_tlp(s.now, false, &mut s.p)).flatten()
             {
-                s.flight.on_sent(s.now, r.seq, r.len, MSS as u16, true, &mut s.p, &mut s.cc);
+                s.flight.on_sent(s.now, r.seq, r.len, mss, true, &mut s.p, &mut s.cc);
                 s.check();
             }
         }
@@ -90,11 +94,12 @@ fn apply(s: &mut Sender, m: &mut Model, op: &Op) {
                 for n in first..first + r.len.div_ceil(MSS) {
                     assert!(!m.sacked.contains(&n), "{n} was SACKed");
                 }
-                s.flight.on_sent(s.now, r.seq, r.len, MSS as u16, true, &mut s.p, &mut s.cc);
+                s.flight.on_sent(s.now, r.seq, r.len, mss, true, &mut s.p, &mut s.cc);
                 s.check();
             }
         }
         Op::Shrink => {
+            m.halved = true;
             let _ = s.flight.resegment(MSS as u16 / 2, &mut s.p);
             s.check();
         }
