@@ -187,21 +187,27 @@ impl Options {
             out.put(&timestamps.ecr.to_be_bytes());
         }
         // What is left of accurate ECN's option stands where padding would.
-        let mut pad = self.emit_accurate_ecn(&mut out, &layout);
+        // A counter's last byte may look like padding.
+        let mut left = self.emit_accurate_ecn(&mut out, &layout);
         if self.sack_permitted && self.timestamps.is_none() {
-            out.put(&core::mem::replace(&mut pad, PADDING));
+            out.put(&left.take().unwrap_or(PADDING));
             out.put(&[SACK_PERMITTED, 2]);
         }
         if let Some(shift) = self.window_scale {
-            let high = if pad[1] == NOP { core::mem::replace(&mut pad[0], NOP) } else { NOP };
-            out.put(&[high, WINDOW_SCALE, 3, shift]);
+            let one = left.filter(|left| left[1] == NOP);
+            if one.is_some() {
+                left = None;
+            }
+            out.put(&[one.map_or(NOP, |one| one[0]), WINDOW_SCALE, 3, shift]);
         }
-        if pad != PADDING && layout.sack_blocks == 0 {
-            out.put(&core::mem::replace(&mut pad, PADDING));
+        if layout.sack_blocks == 0
+            && let Some(left) = left.take()
+        {
+            out.put(&left);
             out.put(&PADDING);
         }
         if layout.sack_blocks > 0 {
-            out.put(&pad);
+            out.put(&left.unwrap_or(PADDING));
             out.put(&[SACK, (2 + 8 * layout.sack_blocks) as u8]);
             for block in &self.sack.as_slice()[..layout.sack_blocks] {
                 out.put(&block.left.0.to_be_bytes());
@@ -229,24 +235,24 @@ impl Options {
         }
     }
 
-    /// Accurate ECN's option but for what does not fill a word; that is returned, or padding.
-    fn emit_accurate_ecn(&self, out: &mut Writer<'_>, layout: &Layout) -> [u8; 2] {
-        let (Some(option), Some(counters)) = (self.accurate_ecn, layout.acc_ecn) else { return PADDING };
+    /// Accurate ECN's option but for what does not fill a word; that is returned, padded.
+    fn emit_accurate_ecn(&self, out: &mut Writer<'_>, layout: &Layout) -> Option<[u8; 2]> {
+        let (option, counters) = (self.accurate_ecn?, layout.acc_ecn?);
         let kind = if option.order1 { ACC_ECN_1 } else { ACC_ECN_0 };
         let bytes = &option.as_slice()[..3 * counters];
         let len = (2 + bytes.len()) as u8;
         match *bytes {
-            [] => return [kind, len],
+            [] => return Some([kind, len]),
             [high, middle, low] => {
                 out.put(&[kind, len, high, middle]);
-                return [low, NOP];
+                return Some([low, NOP]);
             }
             _ => {}
         }
         out.put(&[kind, len]);
         out.put(bytes);
         out.put(&PADDING[..usize::from(counters == 3)]);
-        PADDING
+        None
     }
 
     /// What accurate ECN's option with so many counters adds to the options: of one counter or none a part stands where

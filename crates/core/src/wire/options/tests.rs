@@ -184,6 +184,19 @@ fn accurate_ecn_of_any_length() {
     }
 }
 
+/// A counter whose last byte is that of a NOP is written whole, wherever it ends.
+///
+/// Shows: rfc9768-s3.2.3-a
+#[test]
+fn a_counter_that_ends_like_padding_is_whole() {
+    for (window_scale, sack) in [(None, 0), (Some(7), 0), (None, 1), (Some(7), 1)] {
+        let accurate_ecn = Some(AccEcn::new(false, &[0x16_bf01]));
+        let options = Options { window_scale, sack: blocks(sack), accurate_ecn, ..Options::default() };
+        let read = Options::parse(&emit(&options), true).accurate_ecn.expect("written");
+        assert!(read.counters().eq([0x16_bf01]), "{window_scale:?} {sack}");
+    }
+}
+
 /// Of several the last counts, as in Linux's tcp_parse_options.
 #[test]
 fn the_last_of_a_kind_counts() {
