@@ -75,6 +75,9 @@ impl Connection {
         if rcv.fin.is_some_and(|fin| rcv.nxt.gt(fin + 1)) {
             return Err("RCV.NXT is beyond the FIN".into());
         }
+        if rcv.as_linux && rcv.space.text() != rcv.buf.len() {
+            return Err(format!("{} bytes wait, {} are reckoned", rcv.buf.len(), rcv.space.text()));
+        }
         Ok(())
     }
 

@@ -507,7 +507,8 @@ impl Connection {
             self.rcv.take_size(cx.config, fixed, &sized, seg.hdr.flags);
             self.rcv.gap_closed(inserted.advanced.saturating_sub(len));
         } else {
-            self.rcv.take_size_ahead(cx.config, &sized, start, (seg.hdr.flags, self.agreed.sack));
+            let how = (inserted, seg.hdr.flags, self.agreed.sack);
+            self.rcv.take_size_ahead(cx.config, &sized, start, how);
         }
         if let Some((from, to)) = inserted.duplicate {
             let base = self.rcv.nxt;

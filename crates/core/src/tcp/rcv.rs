@@ -17,7 +17,7 @@ use space::Space;
 use crate::config::Config;
 use crate::tcp::SeqNum;
 use crate::tcp::rtt::micros_between;
-use crate::tcp::rxbuf::RxBuf;
+use crate::tcp::rxbuf::{Inserted, RxBuf};
 use crate::time::Instant;
 use crate::wire::tcp::Flags;
 
@@ -259,22 +259,27 @@ impl Rcv {
         self.measure(seg, flags);
     }
 
-    /// The same for text out of order.
+    /// The same for text out of order; what was held before takes no more room, and what was dropped for it none.
     pub fn take_size_ahead(
         &mut self,
         config: &Config,
         seg: &Sized,
         start: SeqNum,
-        (flags, sack): (Flags, bool),
+        (inserted, flags, sack): (Inserted, Flags, bool),
     ) {
         self.measure(seg, flags);
-        if self.as_linux {
-            if sack {
-                self.grow_window(seg, config.rmem[2]);
-            }
-            self.space.queue_ahead(seg, start);
-            self.gap_closed(0);
+        if !self.as_linux {
+            return;
         }
+        if sack {
+            self.grow_window(seg, config.rmem[2]);
+        }
+        if inserted.accepted > inserted.pruned {
+            self.space.queue_ahead(seg, start);
+        } else {
+            self.space.prune_ahead(inserted.pruned - inserted.accepted, self.buf.ooo_len() as u32);
+        }
+        self.gap_closed(0);
     }
 
     /// `text` bytes that were held out of order are in order now.
@@ -346,6 +351,10 @@ impl Rcv {
         self.clamp = clamp;
         self.space.ssthresh = announced.min(clamp);
         self.drs.space = (10 * self.own_mss()).min(self.space.ssthresh);
+        let text = self.buf.len() as u32;
+        if text > 0 {
+            self.space.queue(&Sized { text, each: text, header: 40, packet: text + 80 }); // it came on a SYN
+        }
     }
 
     /// SO_RCVBUF, doubled as Linux does, packets' own memory included.

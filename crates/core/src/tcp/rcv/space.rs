@@ -96,9 +96,10 @@ pub(crate) struct Space {
     ratio: u8,
     /// The largest window to announce now (`rcv_ssthresh`).
     pub ssthresh: u32,
-    /// Memory taken (`sk_rmem_alloc`).
-    taken: u32,
-    /// Of it by what is out of order.
+    /// Memory taken by what waits to be read; with what is out of order it is `sk_rmem_alloc`. Both stop at the end of
+    /// their type: small segments take hundreds of times their text.
+    waiting: u32,
+    /// Memory taken by what is out of order.
     ahead: u32,
     /// Room behind the text of the last packet in order.
     tailroom: u32,
@@ -116,7 +117,7 @@ impl Space {
             rcvbuf: 0,
             ratio: HALF,
             ssthresh: u32::MAX,
-            taken: 0,
+            waiting: 0,
             ahead: 0,
             tailroom: 0,
             last_ahead: (SeqNum(0), 0),
@@ -136,22 +137,28 @@ impl Space {
         (text << 8) / u64::from(self.ratio)
     }
 
+    /// Memory taken (`sk_rmem_alloc`).
+    #[inline]
+    fn taken(&self) -> u32 {
+        self.waiting.saturating_add(self.ahead)
+    }
+
     /// Text that there is room for now (`tcp_space`).
     #[inline]
     pub fn free(&self) -> u32 {
-        self.text_in(self.rcvbuf.saturating_sub(self.taken))
+        self.text_in(self.rcvbuf.saturating_sub(self.taken()))
     }
 
     /// Whether nothing waits, in order or out of it.
     #[inline]
     pub fn is_idle(&self) -> bool {
-        self.taken == 0
+        self.taken() == 0
     }
 
     /// Whether packets take more than they may.
     #[inline]
     pub fn is_over(&self) -> bool {
-        self.taken > self.rcvbuf
+        self.taken() > self.rcvbuf
     }
 
     /// What a full segment shows of the share of text; whether that is news.
@@ -169,7 +176,7 @@ impl Space {
         }
         let packet = Footprint::of(seg.packet);
         self.first = Waiting { text: seg.text, truesize: packet.truesize };
-        self.taken += packet.truesize;
+        self.waiting = self.waiting.saturating_add(packet.truesize);
         self.tailroom = packet.tailroom;
     }
 
@@ -183,7 +190,7 @@ impl Space {
         let packet = Footprint::of(seg.packet);
         let waiting = Waiting { text: seg.text, truesize: packet.truesize };
         self.more.get_or_insert_default().push_back(waiting);
-        self.taken += packet.truesize;
+        self.waiting = self.waiting.saturating_add(packet.truesize);
         self.tailroom = packet.tailroom;
     }
 
@@ -201,24 +208,22 @@ impl Space {
             return;
         }
         let packet = Footprint::of(seg.packet);
-        self.taken += packet.truesize;
-        self.ahead += packet.truesize;
+        self.ahead = self.ahead.saturating_add(packet.truesize);
         self.last_ahead = (start + seg.text, packet.tailroom);
     }
 
     /// `text` bytes that were out of order are in order now; `rest` bytes still are not.
     pub fn close_gap(&mut self, text: u32, rest: u32) {
-        let all = u64::from(text) + u64::from(rest);
-        let share = (u64::from(self.ahead) * u64::from(text) / all.max(1)) as u32;
+        let share = self.share_of_ahead(text, rest);
         self.ahead -= share;
         if self.first.text > 0 && text <= self.tailroom {
             // It goes into the tail of the packet that filled the gap.
             let last = self.more.as_mut().and_then(|more| more.back_mut()).unwrap_or(&mut self.first);
             last.text += text;
             self.tailroom -= text;
-            self.taken -= share;
             return;
         }
+        self.waiting = self.waiting.saturating_add(share);
         let waiting = Waiting { text, truesize: share };
         if self.first.text > 0 {
             self.more.get_or_insert_default().push_back(waiting);
@@ -229,9 +234,20 @@ impl Space {
         self.tailroom = if rest == 0 { self.last_ahead.1 } else { 0 };
     }
 
+    /// `text` bytes of what was out of order are thrown away; `rest` bytes stay.
+    pub fn prune_ahead(&mut self, text: u32, rest: u32) {
+        self.ahead -= self.share_of_ahead(text, rest);
+    }
+
+    /// What `text` bytes out of order take, beside `rest` others.
+    fn share_of_ahead(&self, text: u32, rest: u32) -> u32 {
+        let all = u64::from(text) + u64::from(rest);
+        (u64::from(self.ahead) * u64::from(text) / all.max(1)) as u32
+    }
+
     /// What was out of order is thrown away.
     pub fn drop_ahead(&mut self) {
-        self.taken -= core::mem::take(&mut self.ahead);
+        self.ahead = 0;
     }
 
     /// `n` bytes were read: a packet is given back when all of it was.
@@ -240,14 +256,15 @@ impl Space {
         let mut n = n as u32;
         while n >= self.first.text && self.first.text > 0 {
             n -= self.first.text;
-            self.taken -= self.first.truesize;
+            self.waiting = self.waiting.saturating_sub(self.first.truesize);
             self.first = match &mut self.more {
                 Some(more) => more.pop_front().unwrap_or_default(),
                 None => Waiting::default(),
             };
         }
         self.first.text = self.first.text.saturating_sub(n);
-        if self.first.text == 0 && self.more.is_some() {
+        if self.first.text == 0 {
+            self.waiting = 0;
             self.more = None; // a quiet connection holds nothing
         }
     }
@@ -280,10 +297,10 @@ impl Space {
     /// Packets take more than they may, because they are short: the buffer grows to what they take, if it may
     /// (`tcp_clamp_window`); whether it is still too small.
     pub fn overflow(&mut self, fixed: bool, rmem_max: u32) -> bool {
-        if self.taken > self.rcvbuf && !fixed && self.rcvbuf < rmem_max {
-            self.rcvbuf = self.taken.min(rmem_max);
+        if self.is_over() && !fixed && self.rcvbuf < rmem_max {
+            self.rcvbuf = self.taken().min(rmem_max);
         }
-        self.taken > self.rcvbuf
+        self.taken() > self.rcvbuf
     }
 
     /// Memory for `window` bytes of text, at most `max`; whether that is more than before.
@@ -294,10 +311,89 @@ impl Space {
         grows
     }
 
+    /// Bytes of text that wait to be read.
+    pub fn text(&self) -> usize {
+        let more = self.more.iter().flat_map(|more| more.iter());
+        self.first.text as usize + more.map(|waiting| waiting.text as usize).sum::<usize>()
+    }
+
     /// Bytes of heap.
     pub fn memory(&self) -> usize {
         self.more
             .as_ref()
             .map_or(0, |more| size_of::<VecDeque<Waiting>>() + more.capacity() * size_of::<Waiting>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seg(text: u32) -> Sized {
+        Sized { text, each: text.min(1_460), header: 20, packet: text + 40 }
+    }
+
+    fn space() -> Space {
+        Space { rcvbuf: 1 << 20, ..Space::new() }
+    }
+
+    #[test]
+    fn text_goes_into_the_tail_of_the_packet_before_it() {
+        let mut space = space();
+        space.queue(&seg(100));
+        let one = space.taken();
+        space.queue(&seg(100));
+        assert_eq!((space.taken(), space.text(), space.first()), (one, 200, 200));
+        space.queue(&seg(200)); // 156 bytes of the head were left
+        assert_eq!((space.taken(), space.text(), space.first()), (2 * one, 400, 200));
+        space.drained(150);
+        assert_eq!((space.taken(), space.first()), (2 * one, 50));
+        space.drained(50);
+        assert_eq!((space.taken(), space.first()), (one, 200));
+        space.drained(200);
+        assert!(space.is_idle() && space.memory() == 0);
+    }
+
+    #[test]
+    fn what_closes_a_gap_moves_over_with_its_memory() {
+        let mut space = space();
+        space.queue_ahead(&seg(1_460), SeqNum(1_460));
+        space.queue_ahead(&seg(1_460), SeqNum(4_380));
+        let two = space.taken();
+        space.queue(&seg(1_460));
+        space.close_gap(1_460, 1_460);
+        assert_eq!((space.taken(), space.ahead, space.text()), (two / 2 * 3, two / 2, 2_920));
+        space.drained(2_920);
+        assert_eq!(space.taken(), two / 2);
+        space.drop_ahead();
+        assert!(space.is_idle());
+    }
+
+    #[test]
+    fn what_is_thrown_away_takes_its_share_along() {
+        let mut space = space();
+        space.queue_ahead(&seg(1_460), SeqNum(1_460));
+        space.queue_ahead(&seg(1_460), SeqNum(4_380));
+        let two = space.taken();
+        space.prune_ahead(0, 2_920);
+        assert_eq!(space.taken(), two);
+        space.prune_ahead(1_460, 1_460);
+        assert_eq!(space.taken(), two / 2);
+    }
+
+    /// 70,000 packets of 65,040 bytes, and their memory is more than 32 bits count.
+    #[test]
+    fn the_count_of_memory_stops_at_its_end() {
+        let mut space = space();
+        for i in 0..70_000 {
+            space.queue_ahead(&seg(65_000), SeqNum(2 * i));
+            space.queue(&seg(65_000));
+        }
+        assert_eq!((space.taken(), space.free()), (u32::MAX, 0));
+        space.drop_ahead();
+        while space.first() > 0 {
+            space.drained(space.first() as usize);
+        }
+        assert!(space.is_idle());
     }
 }

@@ -316,3 +316,26 @@ fn window_of_a_small_buffer_is_not_scaled_away() {
         }
     }
 }
+
+/// What comes again out of order, or is dropped because too much is, is held once or not at all, and takes as much room:
+/// a peer that repeats it neither closes the window for good nor makes a counter run over.
+///
+/// Shows: cve-2018-5390
+#[test]
+fn what_is_repeated_out_of_order_takes_room_once() {
+    let after = |times: u32| {
+        let mut h = Host::established(plain(), Options::default());
+        for _ in 0..times {
+            h.send(Seg::new(ACK, 5_001 + MSS, 1_001).len(43_800).gso(1_460));
+            h.recv_all();
+        }
+        h.check_invariants();
+        h.send(Seg::new(ACK, 5_001, 1_001).len(1_460));
+        h.check_invariants();
+        let window = h.recv_all().pop().expect("ACK").hdr.window;
+        assert_eq!(h.read(100_000).len(), 45_260);
+        h.check_invariants();
+        (window, h.info().rcv_wnd)
+    };
+    assert_eq!(after(1), after(100_000));
+}
