@@ -188,6 +188,7 @@ impl Connection {
         }
         let Some(probe) = flight.on_tlp(cx.now, fresh > 0, &mut self.persist) else {
             self.rearm_flight_timers(cx);
+            self.clamp_to_user_timeout(cx);
             return false;
         };
         cx.stats.tcp_loss_probes += 1;
@@ -199,6 +200,7 @@ impl Connection {
             flight.on_probe_sent();
         }
         self.rearm_flight_timers(cx);
+        self.clamp_to_user_timeout(cx);
         true
     }
 

@@ -1,6 +1,7 @@
 //! The user timeout option (RFC 5482).
 
 use super::super::user_timeout::{decode, encode};
+use super::kit::*;
 use super::*;
 
 fn wanting() -> Options {
@@ -55,4 +56,24 @@ fn announces_its_own_once_and_only_if_asked_to() {
     assert_eq!(h.recv().expect("SYN").hdr.options.user_timeout, Some(300));
     let mut h = Host::connecting(plain(), Options::default(), 1);
     assert_eq!(h.recv().expect("SYN").hdr.options.user_timeout, None);
+}
+
+/// A tail loss probe does not put the end off, whether it is new text or old.
+///
+/// Shows: rfc9293-s3.10.8-a
+#[test]
+fn a_probe_does_not_put_the_user_timeout_off() {
+    for unsent in [0, 20_000] {
+        let config = Config { rto_min: secs(2), sack: true, ..rfc() };
+        let options = socket(|o| o.user_timeout = Some(ms(1_500)));
+        let mut h = Host::established_with(config, options, |o| o.sack_permitted = true);
+        h.write(&pattern(1_460 + unsent));
+        let start = h.now;
+        let mut probed = false;
+        while h.done.is_none() {
+            probed |= h.wait(secs(100)).is_some_and(|out| out.why == Why::Tlp);
+        }
+        assert!(probed);
+        assert_eq!(h.now.since(start), ms(1_500), "{unsent} bytes unsent");
+    }
 }
