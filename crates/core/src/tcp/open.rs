@@ -246,9 +246,6 @@ impl Connection {
                 announced = announced.max(rcv.capacity - rcv.capacity % u32::from(rcv.advmss));
             }
             rcv.reckon_as_linux(rcvbuf, clamp, announced, timestamps);
-            if rcv.ack.last_data == Instant::ZERO {
-                rcv.ack.last_data = cx.now; // pauses count from here
-            }
         } else {
             self.rcv.drs.space = 10 * u32::from(self.rcv.advmss);
         }
