@@ -393,7 +393,7 @@ impl Rcv {
 
     /// Notes the length of a data segment: the peer's MSS as far as it shows (Linux's `tcp_measure_rcv_mss`).
     #[inline]
-    pub fn measure(&mut self, seg: &Sized, flags: Flags) {
+    fn measure(&mut self, seg: &Sized, flags: Flags) {
         if !self.as_linux {
             if seg.each >= u32::from(self.mss) {
                 self.mss = seg.each.min(u32::from(self.advmss)) as u16;
@@ -455,7 +455,7 @@ impl Rcv {
     /// Packets take more than the buffer: it grows if SO_RCVBUF has not fixed it, else windows shrink to two segments
     /// (Linux's `tcp_clamp_window`).
     #[cold]
-    pub fn overflow(&mut self, fixed: bool, rmem_max: u32) {
+    fn overflow(&mut self, fixed: bool, rmem_max: u32) {
         if self.space.overflow(fixed, rmem_max) {
             self.space.ssthresh = self.clamp.min(2 * self.own_mss());
         }

@@ -337,6 +337,15 @@ mod tests {
         Space { rcvbuf: 1 << 20, ..Space::new() }
     }
 
+    /// Two packets beyond two gaps, and what they take.
+    fn two_ahead() -> (Space, u32) {
+        let mut space = space();
+        space.queue_ahead(&seg(1_460), SeqNum(1_460));
+        space.queue_ahead(&seg(1_460), SeqNum(4_380));
+        let two = space.taken();
+        (space, two)
+    }
+
     #[test]
     fn text_goes_into_the_tail_of_the_packet_before_it() {
         let mut space = space();
@@ -344,7 +353,7 @@ mod tests {
         let one = space.taken();
         space.queue(&seg(100));
         assert_eq!((space.taken(), space.text(), space.first()), (one, 200, 200));
-        space.queue(&seg(200)); // 156 bytes of the head were left
+        space.queue(&seg(200)); // 16 bytes of the head were left
         assert_eq!((space.taken(), space.text(), space.first()), (2 * one, 400, 200));
         space.drained(150);
         assert_eq!((space.taken(), space.first()), (2 * one, 50));
@@ -356,10 +365,7 @@ mod tests {
 
     #[test]
     fn what_closes_a_gap_moves_over_with_its_memory() {
-        let mut space = space();
-        space.queue_ahead(&seg(1_460), SeqNum(1_460));
-        space.queue_ahead(&seg(1_460), SeqNum(4_380));
-        let two = space.taken();
+        let (mut space, two) = two_ahead();
         space.queue(&seg(1_460));
         space.close_gap(1_460, 1_460);
         assert_eq!((space.taken(), space.ahead, space.text()), (two / 2 * 3, two / 2, 2_920));
@@ -371,10 +377,7 @@ mod tests {
 
     #[test]
     fn what_is_thrown_away_takes_its_share_along() {
-        let mut space = space();
-        space.queue_ahead(&seg(1_460), SeqNum(1_460));
-        space.queue_ahead(&seg(1_460), SeqNum(4_380));
-        let two = space.taken();
+        let (mut space, two) = two_ahead();
         space.prune_ahead(0, 2_920);
         assert_eq!(space.taken(), two);
         space.prune_ahead(1_460, 1_460);
