@@ -254,6 +254,11 @@ impl Space {
     #[inline]
     pub fn drained(&mut self, n: usize) {
         let mut n = n as u32;
+        if self.more.is_none() && n >= self.first.text {
+            self.first = Waiting::default();
+            self.waiting = 0;
+            return;
+        }
         while n >= self.first.text && self.first.text > 0 {
             n -= self.first.text;
             self.waiting = self.waiting.saturating_sub(self.first.truesize);
