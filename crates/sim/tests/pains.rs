@@ -1,8 +1,8 @@
 //! What users of other stacks suffered, each as a scenario with its name, in virtual time.
 
 use sockeye_core::Duration;
-use sockeye_core::config::CongestionKind::{self, Bbr, Cubic, Reno};
-use sockeye_sim::flows::{FlowSpec, Run, RunResult};
+use sockeye_core::config::CongestionKind::{self, Bbr, Cubic, Dctcp, Reno};
+use sockeye_sim::flows::{FlowSpec, Run, RunResult, quantile};
 
 const KINDS: [CongestionKind; 3] = [Cubic, Reno, Bbr];
 
@@ -172,6 +172,34 @@ fn flows_share_a_link_evenly() {
         let result = run.run();
         let jain = result.jain();
         assert!(jain > 0.8, "{kind:?}: {jain}");
+    }
+}
+
+/// A queue that marks what finds half a millisecond in it: DCTCP fills the link all the same, alone and in company, and
+/// the queue stays short. Bursts would be marked where the load is not.
+///
+/// Shows: rfc8257-s3.3-b
+#[test]
+fn dctcp_fills_a_link_that_marks_early() {
+    let run = |flows: usize| {
+        let flow = |i: usize| FlowSpec {
+            starts: Duration::from_millis(20 * i as u64),
+            ..FlowSpec::endless(Dctcp)
+        };
+        let link = "delay=500us,rate=1gbit,queue=500kb,mark=60kb";
+        let mut run = Run::new(link, (0..flows).map(flow).collect(), secs(1), 1);
+        run.config.congestion = Dctcp;
+        run.warm_up = Duration::from_millis(400);
+        run.run()
+    };
+    for flows in [1, 2, 8] {
+        let result = run(flows);
+        let sum: u64 = result.flows.iter().map(|flow| flow.received_late).sum();
+        let mbit = sum as f64 * 8e-6 / 0.6;
+        assert!(mbit > 940.0, "{flows} flows: {mbit:.0} Mbit/s of 1000");
+        assert!(result.jain() > 0.97, "{flows} flows: Jain's index {:.3}", result.jain());
+        let queue = quantile(&result.queue_delays, 0.9) * 1e3;
+        assert!(queue < 0.8, "{flows} flows: {queue:.2} ms of queue");
     }
 }
 

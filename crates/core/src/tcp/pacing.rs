@@ -8,6 +8,8 @@ use super::congestion::pacing_quantum;
 use super::timer::Timer;
 use super::*;
 
+/// Of a window, what leaves at once where queues mark early.
+const MARKED_SHARE: u32 = 16;
 /// So many segments of a connection leave unpaced (Linux): the initial window, while nothing is known of the path.
 const UNPACED: u32 = 10;
 
@@ -26,10 +28,13 @@ impl Connection {
         ((window * 1_000_000_000 / srtt.as_nanos().max(1)).min(u128::from(most)) as u64).max(1)
     }
 
-    /// Whether what this flow sends is paced, as its algorithm, SO_MAX_PACING_RATE or the stack's settings say.
+    /// Whether what this flow sends is paced, as its algorithm, SO_MAX_PACING_RATE or the stack's settings say. DCTCP
+    /// always is: a burst is marked where the load alone would not be. (Linux leaves that to the queueing discipline.)
     pub(super) fn decide_pacing(&mut self, config: &Config) {
-        self.paced =
-            config.pacing || self.options.max_pacing_rate != u64::MAX || self.cc.pacing_rate().is_some();
+        self.paced = config.pacing
+            || self.options.max_pacing_rate != u64::MAX
+            || self.cc.pacing_rate().is_some()
+            || self.cc.kind().needs_ecn();
         if !self.paced {
             self.paced_until = Instant::ZERO;
         }
@@ -44,7 +49,7 @@ impl Connection {
         }
         if !self.due.paced {
             let rate = self.pacing_rate(cx.config);
-            let burst = time_for(pacing_quantum(rate, u32::from(self.mss)), rate);
+            let burst = time_for(self.quantum(rate), rate);
             if cx.now + burst > self.paced_until {
                 return false; // the burst is not full yet
             }
@@ -52,6 +57,17 @@ impl Connection {
         }
         self.timers.set(Timer::Send, self.paced_until);
         true
+    }
+
+    /// Bytes that leave at once at `rate`. A queue that marks early, whose threshold is a part of a round trip's worth, has
+    /// no room for the millisecond's worth that others take.
+    fn quantum(&self, rate: u64) -> u64 {
+        let mss = u32::from(self.mss);
+        let quantum = pacing_quantum(rate, mss);
+        if !self.cc.kind().needs_ecn() {
+            return quantum;
+        }
+        quantum.min(u64::from((self.cc.cwnd() / MARKED_SHARE).max(2 * mss)))
     }
 
     /// A mark was echoed while cwnd was one segment, which leaves only the time between segments to be reduced: the
@@ -65,7 +81,7 @@ impl Connection {
 
     /// The most text of one segment or super-segment, of `max_text` that the link takes: no more than a quantum.
     pub(super) fn paced_text(&self, cx: &Cx<'_>, max_text: u32) -> u32 {
-        let quantum = pacing_quantum(self.pacing_rate(cx.config), u32::from(self.mss));
+        let quantum = self.quantum(self.pacing_rate(cx.config));
         max_text.min(quantum.min(u64::from(u32::MAX)) as u32)
     }
 
