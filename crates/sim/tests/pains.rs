@@ -26,6 +26,7 @@ fn no_flow_stays_stuck_whatever_the_link_does() {
     let links = [
         "delay=10ms,rate=50mbit,loss=5%",
         "delay=10ms,rate=50mbit,loss=10%",
+        "delay=10ms,rate=50mbit,loss=20%",
         "delay=10ms,rate=50mbit,loss=3%,burst=8",
         "delay=20ms,rate=20mbit,up:reorder=10%/30ms,duplicate=2%",
         "delay=20ms,rate=20mbit,queue=5p",

@@ -25,6 +25,8 @@ pub(super) struct Step {
     pub unit: u32,
     /// A D-SACK named the probe.
     pub dsack_tlp: bool,
+    /// A D-SACK names a copy of what was not acknowledged until now: when that was sent.
+    pub copy_sent: Option<Instant>,
     /// The lowest never-retransmitted sequence number delivered late: reordering.
     pub reordered: Option<SeqNum>,
     /// Send times of the first and last never-retransmitted segment acknowledged, and SACKed.
@@ -229,8 +231,11 @@ impl Flight {
 
     /// Karn and RFC 7323 4: a sample from what was sent once, else from the echoed timestamp.
     ///
-    /// What was sent before the timer ran out is as good as ambiguous: the first answer may be lost, and this one be that to
-    /// the retransmission, so that the time waited would make the next RTO longer still.
+    /// Where answers are lost too, neither may be the time of one round trip but that waited for a timer, which would make
+    /// the next RTO longer still, up to its end:
+    /// - What was sent before the timer ran out is as good as ambiguous: this may be the answer to the retransmission.
+    /// - A copy of what had arrived is answered at once, with D-SACK (RFC 2883), but an old timestamp (RFC 7323 5.3 R2):
+    ///   its trip began when the copy was sent.
     fn take_rtt(
         &mut self,
         now: Instant,
@@ -245,8 +250,9 @@ impl Flight {
         let sacked = s.first_sacked.filter(certain);
         let mut sample = sent.or(sacked).map(|at| micros_between(at, now));
         if sample.is_none() && s.advanced {
+            let copy = s.copy_sent.map(|at| micros_between(at, now)).filter(|&took| took >= rtt.min_rtt_us());
             // The timestamp clock ticks in milliseconds: a round trip below one is at least one tick.
-            sample = a.ts_echo.map(|d| micros(d).max(1_000));
+            sample = copy.or(a.ts_echo.map(|age| micros(age).max(1_000)));
         }
         let Some(sample) = sample else { return };
         s.out.rtt_sample = Some(Duration::from_micros(u64::from(sample)));

@@ -41,6 +41,10 @@ impl Flight {
             return;
         }
         s.out.dsack = true;
+        if block.right.gt(a.snd_una) && block.right.le(a.ack) {
+            let run = self.board.find(block.right - 1);
+            s.copy_sent = self.board.get(run).filter(|run| run.is(EVER_RETRANS)).map(|run| run.sent_at);
+        }
         if p.is(TLP_OUT) && p.is(TLP_RETRANS) && block.right == p.tlp_end {
             s.dsack_tlp = true;
         } else {
