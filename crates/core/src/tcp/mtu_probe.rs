@@ -12,6 +12,8 @@ use crate::config::MtuProbing;
 
 /// Probing needs room for the losses that a probe may show (Linux: cwnd of 11).
 const LEAST_CWND: u32 = 11;
+/// After so many time-outs of smaller segments, of a path that carried larger ones, it is not their size.
+const SMALL_LOST: u8 = 2;
 /// What every IPv6 link carries (RFC 8200 5).
 const IPV6_LEAST: u16 = 1_280;
 /// What every IPv4 link carries (RFC 791 3.2).
@@ -30,6 +32,10 @@ pub(super) struct Search {
     fresh: bool,
     /// When the round began.
     since: Instant,
+    /// What got through before a black hole was suspected; 0 if nothing that large had.
+    proven: u16,
+    /// Time-outs since then, of what had been made smaller.
+    small_lost: u8,
     /// No probe before this: a failed one is a loss, and losses are to stay rare (RFC 4821 7.6.2).
     next: Instant,
 }
@@ -61,9 +67,17 @@ impl Connection {
     fn begin_search(&mut self, cx: &Cx<'_>) {
         let high = self.search_high();
         let low = (cx.config.base_mss.saturating_add(self.headers())).max(self.least_mtu()).min(high);
-        let search =
-            Search { low, high, size: 0, end: self.snd.una, fresh: true, since: cx.now, next: cx.now };
-        self.search = Some(Box::new(search));
+        self.search = Some(Box::new(Search {
+            low,
+            high,
+            size: 0,
+            end: self.snd.una,
+            fresh: true,
+            since: cx.now,
+            proven: 0,
+            small_lost: 0,
+            next: cx.now,
+        }));
     }
 
     /// Whether a probe is in flight.
@@ -134,8 +148,9 @@ impl Connection {
         }
     }
 
-    /// SND.UNA has moved: the probe may have arrived.
+    /// SND.UNA has moved: the probe may have arrived, and a suspicion is over.
     pub(super) fn hear_mtu_probe(&mut self, cx: &mut Cx<'_>) {
+        self.judge_suspicion(cx);
         let una = self.snd.una;
         let Some(search) = &mut self.search else { return };
         if search.size == 0 || !una.ge(search.end) {
@@ -192,7 +207,8 @@ impl Connection {
         if cx.config.mtu_probing == MtuProbing::Off || !self.discovers_mtu(cx.config) {
             return;
         }
-        if self.proven_mss >= self.mss && self.retries < cx.config.retries1.saturating_mul(2) {
+        let proven = if self.proven_mss >= self.mss { self.mss + self.overhead() } else { 0 };
+        if proven != 0 && self.retries < cx.config.retries1.saturating_mul(2) {
             return;
         }
         self.proven_mss = 0;
@@ -202,12 +218,34 @@ impl Connection {
             None => self.begin_search(cx),
             Some(search) if large + overhead < u32::from(search.low) => return, // small ones vanish as well
             Some(search) => {
+                if proven == 0 && search.proven != 0 {
+                    search.small_lost += 1;
+                    if search.small_lost >= SMALL_LOST {
+                        search.small_lost = SMALL_LOST;
+                        return;
+                    }
+                }
                 let half = ((search.low - headers) / 2).min(cx.config.base_mss);
                 let floor = cx.config.mtu_probe_floor.max(cx.config.min_snd_mss);
                 search.low = (half.max(floor) + headers).max(least).min(search.low);
             }
         }
+        if let Some(search) = self.search.as_mut().filter(|_| proven != 0) {
+            (search.proven, search.small_lost) = (proven, 0);
+        }
         self.follow_search(cx);
+    }
+
+    /// Something is heard of the peer again. If smaller segments had vanished as well, it was not for their size, and what
+    /// got through before does so still.
+    fn judge_suspicion(&mut self, cx: &mut Cx<'_>) {
+        let Some(search) = self.search.as_mut().filter(|search| search.proven != 0) else { return };
+        let proven = core::mem::take(&mut search.proven).min(search.high);
+        if core::mem::take(&mut search.small_lost) > 0 {
+            search.low = search.low.max(proven);
+            self.follow_search(cx);
+            self.proven_mss = self.mss;
+        }
     }
 
     /// A report, or the route, says what fits: no probe goes beyond it.

@@ -312,6 +312,30 @@ fn full_segments_that_got_through_speak_against_a_black_hole() {
     assert!((512..=1_260).contains(&p.h.info().snd_mss), "{}", p.h.info().snd_mss);
 }
 
+/// Segments made smaller vanish as well: it is not their size, and once something is heard of the peer they are as long as
+/// those that got through before. (Small ones for good would make a link that loses much a useless one.)
+/// Shows: rfc4821-s7.7-a
+#[test]
+fn smaller_segments_that_vanish_too_speak_against_a_black_hole() {
+    let mut config = always();
+    config.mtu_probing = MtuProbing::BlackHole;
+    let mut p = Path4821::new(config, 1_500);
+    p.bulk(5);
+    p.h.write(&[5; 60_000]);
+    p.round(|_| true);
+    let mut sizes = Vec::new();
+    for _ in 0..10 {
+        p.h.advance(secs(200));
+        p.round(|_| true);
+        sizes.push(p.h.info().snd_mss);
+    }
+    assert!(sizes.contains(&1_460) && sizes.contains(&1_024), "{sizes:?}");
+    assert!(sizes.iter().all(|&size| size >= 512), "not smaller and smaller: {sizes:?}");
+    p.h.advance(secs(200));
+    p.bulk(3);
+    assert_eq!((p.h.info().retransmits, p.h.info().snd_mss), (0, 1_460));
+}
+
 /// Never below what every link of the family carries; short segments that vanish are no sign of a black hole.
 /// Shows: rfc4821-s7.7-a
 #[test]
