@@ -56,11 +56,9 @@ pub struct RunResult {
 }
 
 impl RunResult {
-    /// Jain's index over what was received after the warm-up: 1 is even, 1/n is all to one.
+    /// Jain's index over what was received after the warm-up.
     pub fn jain(&self) -> f64 {
-        let x: Vec<f64> = self.flows.iter().map(|f| f.received_late as f64).collect();
-        let (sum, squares) = (x.iter().sum::<f64>(), x.iter().map(|x| x * x).sum::<f64>());
-        if squares == 0.0 { 1.0 } else { sum * sum / (x.len() as f64 * squares) }
+        jain(&self.flows.iter().map(|f| f.received_late as f64).collect::<Vec<_>>())
     }
 }
 
@@ -232,6 +230,12 @@ fn connect(world: &mut World, host: HostId, index: usize, spec: &FlowSpec) -> So
         assert_eq!(s.connect(now, id, to), Err(Errno::EINPROGRESS));
         id
     })
+}
+
+/// Jain's index of shares: 1 is even, 1/n is all to one.
+pub fn jain(x: &[f64]) -> f64 {
+    let (sum, squares) = (x.iter().sum::<f64>(), x.iter().map(|x| x * x).sum::<f64>());
+    if squares == 0.0 { 1.0 } else { sum * sum / (x.len() as f64 * squares) }
 }
 
 /// The value below which the share `p` of `values` lies; 0 of none.

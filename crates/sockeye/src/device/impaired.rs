@@ -64,6 +64,12 @@ impl<D: Device> Impaired<D> {
         (*self.up().link.counters(), *self.down().link.counters())
     }
 
+    /// Bytes that wait for their turn at the rate now, of what was sent and of what was received.
+    pub fn queued_bytes(&self) -> (u64, u64) {
+        let now = self.clock.now();
+        (self.up().link.queued_bytes(now), self.down().link.queued_bytes(now))
+    }
+
     /// Another quality of both directions from now on; what is on its way arrives as it would have. The seed is
     /// that of the beginning.
     pub fn set_spec(&self, spec: &LinkSpec) {

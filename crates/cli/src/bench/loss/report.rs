@@ -12,7 +12,8 @@ const LEAST_RATIO: f64 = 0.95;
 
 /// Why one point is no fair comparison.
 const BBR_AND_LOSS: &str = "\nLinux's bbr is version 1, which does not look at loss. Version 3 takes a round trip that lost more than 2 %\n\
-    for a sign that it is too fast and lets less be in flight: with 3 % loss it is meant to carry less.";
+    for a sign that it is too fast and lets less be in flight: with 3 % loss it is meant to carry less, and a\n\
+    little less where 1 % comes in bursts.";
 
 /// Prints rows as they come, and sums them up.
 pub struct Report<'a> {

@@ -13,14 +13,19 @@ use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use sockeye::Host;
+use sockeye::core::config::{Config, CongestionKind, Ecn};
 use sockeye::core::link::{LinkCounters, LinkSpec};
 use sockeye::core::{Packet, Profile};
 use sockeye::device::{Device, Impaired, Memory, MemoryOptions, Tun, TunOptions, Wait};
+use sockeye_sim::flows::quantile;
 
 /// Packets carried at once.
 const BATCH: usize = 64;
 /// How long a thread of the link sleeps without looking whether it is over.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How often the queue is looked at.
+const GLANCE: Duration = Duration::from_millis(3);
 
 /// A network namespace, gone when dropped.
 pub struct Namespace {
@@ -95,14 +100,15 @@ pub enum Tcp {
 const SETTINGS: [(&str, &str); 2] = [("tcp_no_metrics_save", "1"), ("tcp_rmem", "4096 131072 33554432")];
 
 impl Party {
-    /// Makes one, and the device on whose other side it is.
-    pub fn new(whose: Whose, last: u8) -> io::Result<(Party, Arc<dyn Device>)> {
+    /// Makes one, and the device on whose other side it is; `ecn`: it asks for ECN, as a link that marks is of use only then.
+    pub fn new(whose: Whose, last: u8, ecn: bool, cc: &str) -> io::Result<(Party, Arc<dyn Device>)> {
         let address = IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
         match whose {
             Whose::Kernel => {
                 let namespace = Namespace::new()?;
                 let tun = namespace.inside(|| {
-                    for (name, value) in SETTINGS {
+                    let ecn = ecn.then_some(("tcp_ecn", "1"));
+                    for (name, value) in SETTINGS.into_iter().chain(ecn) {
                         fs::write(format!("/proc/sys/net/ipv4/{name}"), value)?;
                     }
                     let options =
@@ -113,8 +119,17 @@ impl Party {
             }
             Whose::Ours => {
                 let (near, far) = Memory::pair(MemoryOptions::default());
-                let host =
-                    Host::builder().profile(Profile::Linux).device(near).address(address, 24).build()?;
+                let set = |config: &mut Config| {
+                    if ecn {
+                        config.ecn = Ecn::Request;
+                    }
+                    // DCTCP's receiver, too, echoes marks in its own way (RFC 8257 3.2).
+                    if let Some(kind) = CongestionKind::from_name(cc).filter(|kind| kind.needs_ecn()) {
+                        config.congestion = kind;
+                    }
+                };
+                let builder = Host::builder().profile(Profile::Linux).set(set);
+                let host = builder.device(near).address(address, 24).build()?;
                 Ok((Party { address, tcp: Tcp::Ours(host) }, Arc::new(far)))
             }
         }
@@ -153,6 +168,17 @@ impl Wire {
     /// What the link has done, towards the receiver and back.
     pub fn counters(&self) -> (LinkCounters, LinkCounters) {
         self.far.counters()
+    }
+
+    /// Looks at the queue towards the receiver, each few milliseconds until `is_over`; the median of what its bytes wait
+    /// at `rate` bits a second, ms.
+    pub fn watch_queue(&self, rate: u64, is_over: &AtomicBool) -> f64 {
+        let mut waits = Vec::new();
+        while !is_over.load(Ordering::Acquire) {
+            waits.push(self.far.queued_bytes().0 as f64 * 8e3 / rate as f64);
+            thread::sleep(GLANCE);
+        }
+        quantile(&waits, 0.5)
     }
 }
 

@@ -9,13 +9,13 @@ mod lab;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use sockeye::core::link::LinkSpec;
-use sockeye_sim::flows::quantile;
+use sockeye_sim::flows::{jain, quantile};
 
 use super::LossArgs;
 use super::report::{Spread, rounded};
@@ -25,12 +25,13 @@ use flow::{Done, Flow};
 use lab::{Party, Whose, Wire};
 
 /// The points of the grid.
-const PATHS: [&str; 5] = [
+const PATHS: [&str; 6] = [
     "delay=25ms,rate=100mbit,queue=625kb",
     "delay=25ms,rate=100mbit,queue=625kb,up:loss=1%",
     "delay=25ms,rate=100mbit,queue=625kb,up:loss=1%,up:burst=4",
     "delay=25ms,rate=100mbit,queue=625kb,up:reorder=1%/5ms",
     "delay=100ms,rate=20mbit,queue=500kb,up:loss=1%",
+    MARKING_PATH,
 ];
 const KINDS: [&str; 3] = ["cubic", "reno", "bbr"];
 /// Sender and receiver.
@@ -44,20 +45,26 @@ const SHORT_PATHS: [&str; 2] =
     ["delay=25ms,rate=100mbit,queue=625kb", "delay=25ms,rate=100mbit,queue=625kb,loss=2%"];
 /// Short flows of one run, one after another.
 const SHORT_FLOWS: usize = 25;
-/// Two flows to one receiver of the kernel's; the share of the first is told.
-const MIXES: [[(Whose, &str); 2]; 6] = [
-    [(Whose::Kernel, "cubic"), (Whose::Kernel, "cubic")],
-    [(Whose::Ours, "cubic"), (Whose::Kernel, "cubic")],
-    [(Whose::Kernel, "reno"), (Whose::Kernel, "cubic")],
-    [(Whose::Ours, "reno"), (Whose::Kernel, "cubic")],
-    [(Whose::Kernel, "bbr"), (Whose::Kernel, "cubic")],
-    [(Whose::Ours, "bbr"), (Whose::Kernel, "cubic")],
+/// A queue that marks early, with ECN asked for by both: the kernel's four pairs, and DCTCP, which this kernel may not have.
+const MARKING_PATH: &str = "delay=5ms,rate=100mbit,queue=250kb,mark=60kb";
+/// So many flows to one receiver of the kernel's, of the first kind and of the second; the share of the first is told.
+const MIXES: [[(usize, Whose, &str); 2]; 10] = [
+    [(1, Whose::Kernel, "cubic"), (1, Whose::Kernel, "cubic")],
+    [(1, Whose::Ours, "cubic"), (1, Whose::Kernel, "cubic")],
+    [(1, Whose::Kernel, "reno"), (1, Whose::Kernel, "cubic")],
+    [(1, Whose::Ours, "reno"), (1, Whose::Kernel, "cubic")],
+    [(1, Whose::Kernel, "bbr"), (1, Whose::Kernel, "cubic")],
+    [(1, Whose::Ours, "bbr"), (1, Whose::Kernel, "cubic")],
+    [(2, Whose::Kernel, "cubic"), (2, Whose::Kernel, "cubic")],
+    [(2, Whose::Ours, "cubic"), (2, Whose::Kernel, "cubic")],
+    [(4, Whose::Kernel, "cubic"), (4, Whose::Kernel, "cubic")],
+    [(4, Whose::Ours, "cubic"), (4, Whose::Kernel, "cubic")],
 ];
 const MIX_PATH: &str = "delay=10ms,rate=50mbit,queue=125kb";
 const PORT: u16 = 7_000;
 
 /// What is run, once for each seed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Goodput,
     Short,
@@ -80,8 +87,28 @@ impl Row {
             Kind::Short => "short",
             Kind::Mix => "fairness",
         };
-        let senders: Vec<String> = self.senders.iter().map(|(w, cc)| format!("{} {cc}", w.name())).collect();
-        format!("{part} {} to {} {}", senders.join(" + "), self.receiver.name(), self.link)
+        format!("{part} {} to {} {}", self.mix(), self.receiver.name(), self.link)
+    }
+
+    /// The senders, those of one kind as a number.
+    fn mix(&self) -> String {
+        let name = |of: &[(Whose, &str)]| {
+            let number = if of.len() > 1 { format!("{} ", of.len()) } else { String::new() };
+            format!("{number}{} {}", of[0].0.name(), of[0].1)
+        };
+        let half = self.first();
+        let parts = [&self.senders[..half], &self.senders[half..]];
+        let parts: Vec<String> = parts.into_iter().filter(|of| !of.is_empty()).map(name).collect();
+        parts.join(" + ")
+    }
+
+    /// How many senders the first kind has.
+    fn first(&self) -> usize {
+        self.senders.len().div_ceil(2)
+    }
+
+    fn marks(&self) -> bool {
+        self.link.contains("mark=")
     }
 }
 
@@ -99,12 +126,20 @@ fn rows(args: &LossArgs) -> Vec<Row> {
             }
         }
     }
+    let dctcp = Row {
+        kind: Kind::Goodput,
+        link: MARKING_PATH,
+        senders: vec![(Whose::Ours, "dctcp")],
+        receiver: Whose::Ours,
+    };
+    rows.push(dctcp);
     rows.extend(MIXES.map(|mix| Row {
         kind: Kind::Mix,
         link: MIX_PATH,
-        senders: mix.to_vec(),
+        senders: mix.into_iter().flat_map(|(n, whose, cc)| vec![(whose, cc); n]).collect(),
         receiver: Whose::Kernel,
     }));
+    rows.sort_by_key(|row| row.kind); // each table in one piece
     rows.retain(|row| args.only.as_ref().is_none_or(|only| row.text().contains(only.as_str())));
     rows
 }
@@ -167,11 +202,11 @@ fn once(row: &Row, seed: u64, whole: Duration) -> io::Result<Vec<f64>> {
     let spec: LinkSpec = format!("{},seed={seed}", row.link)
         .parse()
         .map_err(|error: sockeye::core::link::SpecError| io::Error::other(error.to_string()))?;
-    let (receiver, far) = Party::new(row.receiver, 2)?;
+    let (receiver, far) = Party::new(row.receiver, 2, row.marks(), row.senders[0].1)?;
     let mut senders = Vec::new();
     let mut devices = Vec::new();
     for (i, (whose, cc)) in row.senders.iter().enumerate() {
-        let (party, device) = Party::new(*whose, 11 + i as u8)?;
+        let (party, device) = Party::new(*whose, 11 + i as u8, row.marks(), cc)?;
         devices.push((party.address, device));
         senders.push((party, *cc));
     }
@@ -188,10 +223,10 @@ fn once(row: &Row, seed: u64, whole: Duration) -> io::Result<Vec<f64>> {
     };
     match row.kind {
         Kind::Goodput => {
-            let done = flow(0, None, whole, Duration::ZERO).run()?;
+            let (done, queue) = watched(&wire, &spec, || flow(0, None, whole, Duration::ZERO).run());
             let up = wire.counters().0;
             let lost = up.dropped() as f64 * 100.0 / (up.offered as f64).max(1.0);
-            Ok(vec![done.received as f64 * 8e-6 / whole.as_secs_f64(), lost])
+            Ok(vec![done?.received as f64 * 8e-6 / whole.as_secs_f64(), lost, queue])
         }
         Kind::Short => (0..SHORT_FLOWS)
             .map(|_| {
@@ -200,20 +235,36 @@ fn once(row: &Row, seed: u64, whole: Duration) -> io::Result<Vec<f64>> {
                 Ok(done.took.as_secs_f64() * 1e3)
             })
             .collect(),
-        Kind::Mix => thread::scope(|scope| {
+        Kind::Mix => {
             let lasts = whole * 3;
-            let flows: Vec<_> = (0..senders.len())
-                .map(|i| scope.spawn(move || flow(i, None, lasts, lasts / 4).run()))
-                .collect();
-            let done: Vec<Done> = flows
-                .into_iter()
-                .map(|f| f.join().unwrap_or_else(|_| Err(io::Error::other("a flow's thread panicked"))))
-                .collect::<io::Result<_>>()?;
-            let all: u64 = done.iter().map(|d| d.received).sum();
-            let share = done[0].received as f64 * done.len() as f64 / (all as f64).max(1.0);
-            Ok(vec![share, all as f64 * 8e-6 / (lasts * 3 / 4).as_secs_f64()])
-        }),
+            let run = |i| flow(i, None, lasts, lasts / 4).run();
+            let together = || {
+                thread::scope(|scope| {
+                    let flows: Vec<_> = (0..senders.len()).map(|i| scope.spawn(move || run(i))).collect();
+                    let panicked = |_| Err(io::Error::other("a flow's thread panicked"));
+                    flows.into_iter().map(|f| f.join().unwrap_or_else(panicked)).collect::<io::Result<_>>()
+                })
+            };
+            let (done, queue) = watched(&wire, &spec, together);
+            let done: Vec<Done> = done?;
+            let received: Vec<f64> = done.iter().map(|d| d.received as f64).collect();
+            let all: f64 = received.iter().sum();
+            let first = row.first();
+            let share = received[..first].iter().sum::<f64>() / all.max(1.0) * done.len() as f64 / first as f64;
+            Ok(vec![share, all * 8e-6 / (lasts * 3 / 4).as_secs_f64(), jain(&received), queue])
+        }
     }
+}
+
+/// Runs `f` while the queue of the link is looked at: what it came to, and the median of the queue, ms.
+fn watched<R>(wire: &Wire, spec: &LinkSpec, f: impl FnOnce() -> R) -> (R, f64) {
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let looks = scope.spawn(|| wire.watch_queue(spec.up.rate.unwrap_or(u64::MAX), &is_over));
+        let result = f();
+        is_over.store(true, Ordering::Release);
+        (result, looks.join().unwrap_or(f64::NAN))
+    })
 }
 
 /// Rows are told in their order, each when it has all its runs.
@@ -258,16 +309,20 @@ impl Told<'_> {
                 self.heading("Goodput, Mbit/s, and its ratio to kernel to kernel with the same algorithm");
                 let spread = Spread::of(&runs.iter().map(|r| r[0]).collect::<Vec<_>>());
                 let lost = Spread::of(&runs.iter().map(|r| r[1]).collect::<Vec<_>>());
-                let base = *self.base.entry((row.link, cc)).or_insert(spread.median);
-                let ratio = spread.median / base;
+                let queue = Spread::of(&runs.iter().map(|r| r[2]).collect::<Vec<_>>());
+                if pair == "kernel to kernel" {
+                    self.base.insert((row.link, cc), spread.median);
+                }
+                let ratio = self.base.get(&(row.link, cc)).map(|base| spread.median / base);
+                let ratio_text = ratio.map_or("-".into(), |ratio| format!("{ratio:.2}"));
                 self.out.event(
                     &format!(
-                        "{cc:6} {pair:16} {:8.2}  ({:8.2} to {:8.2})  {ratio:5.2}  {:6.2} % lost  {}",
-                        spread.median, spread.min, spread.max, lost.median, row.link
+                        "{cc:6} {pair:16} {:8.2}  ({:8.2} to {:8.2})  {ratio_text:>5}  {:6.2} % lost  {:6.2} ms queue  {}",
+                        spread.median, spread.min, spread.max, lost.median, queue.median, row.link
                     ),
                     || {
-                        let lost = lost.json();
-                        event(json!({"mbit": spread.json(), "ratio": rounded(ratio), "lost_percent": lost}))
+                        event(json!({"mbit": spread.json(), "ratio": ratio.map(rounded),
+                            "lost_percent": lost.json(), "queue_ms": queue.json()}))
                     },
                 );
             }
@@ -286,22 +341,26 @@ impl Told<'_> {
                 );
             }
             Kind::Mix => {
-                self.heading("Two flows that share a link: the share of the first, 1 is even");
-                let share = Spread::of(&runs.iter().map(|r| r[0]).collect::<Vec<_>>());
-                let sum = Spread::of(&runs.iter().map(|r| r[1]).collect::<Vec<_>>());
-                let name: Vec<String> =
-                    row.senders.iter().map(|(w, cc)| format!("{} {cc}", w.name())).collect();
+                self.heading("Flows that share a link: the share of the first kind, 1 is even; Jain's index (worst)");
+                let [share, sum, jain, queue] =
+                    [0, 1, 2, 3].map(|i| Spread::of(&runs.iter().map(|r| r[i]).collect::<Vec<_>>()));
                 self.out.event(
                     &format!(
-                        "{:28} {:5.2}  ({:5.2} to {:5.2})  sum {:6.1} Mbit/s  {}",
-                        name.join(", "),
+                        "{:31} {:5.2}  ({:5.2} to {:5.2})  {:.3} ({:.3})  sum {:6.1} Mbit/s  {:6.2} ms queue  {}",
+                        row.mix(),
                         share.median,
                         share.min,
                         share.max,
+                        jain.median,
+                        jain.min,
                         sum.median,
+                        queue.median,
                         row.link
                     ),
-                    || event(json!({"first_share": share.json(), "sum_mbit": sum.json()})),
+                    || {
+                        event(json!({"first_share": share.json(), "sum_mbit": sum.json(),
+                            "jain": jain.json(), "queue_ms": queue.json()}))
+                    },
                 );
             }
         }
