@@ -183,10 +183,8 @@ fn flows_share_a_link_evenly() {
 #[test]
 fn dctcp_fills_a_link_that_marks_early() {
     let run = |flows: usize| {
-        let flow = |i: usize| FlowSpec {
-            starts: Duration::from_millis(20 * i as u64),
-            ..FlowSpec::endless(Dctcp)
-        };
+        let flow =
+            |i: usize| FlowSpec { starts: Duration::from_millis(20 * i as u64), ..FlowSpec::endless(Dctcp) };
         let link = "delay=500us,rate=1gbit,queue=500kb,mark=60kb";
         let mut run = Run::new(link, (0..flows).map(flow).collect(), secs(1), 1);
         run.config.congestion = Dctcp;

@@ -97,6 +97,13 @@ impl Outcome {
         );
         self
     }
+
+    /// A server that took so many connections, all of them ours.
+    #[track_caller]
+    pub fn has_served(&self, connections: u64) {
+        let accepted = self.summary()["accepted"].as_u64();
+        assert!(accepted >= Some(connections), "{accepted:?} of {connections} accepted: {}", self.stderr);
+    }
 }
 
 /// Runs a command to its end.

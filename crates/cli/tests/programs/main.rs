@@ -3,8 +3,9 @@
 mod curl;
 mod databases;
 mod kit;
+mod lan;
 mod languages;
-mod nets;
 mod python;
 mod servers;
 mod ssh;
+mod tun;

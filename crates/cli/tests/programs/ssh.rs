@@ -9,7 +9,7 @@ use crate::kit::{
 };
 
 /// Keys and settings for a server and a client that know each other.
-fn settings(folder: &Path) -> [String; 3] {
+pub fn settings(folder: &Path) -> [String; 3] {
     let at = |name: &str| folder.join(name).to_str().expect("a path").to_owned();
     for name in ["host", "user"] {
         let made = output(kernel(&["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", &at(name)]));
@@ -61,13 +61,12 @@ fn ssh_and_scp_both_ways() {
     output(sockeye(&[], &scp)).is_ours(1, 1);
     assert_eq!(digest_of(Path::new(&copy)), digest);
     let outcome = serving.stop(Signal::TERM);
-    assert!(outcome.summary()["accepted"].as_u64() >= Some(3), "{}", outcome.stderr);
+    outcome.has_served(3);
 }
 
-#[test]
-fn git_clones_over_http() {
-    let Some(folder) = folder(&["git", "python3"]) else { return };
-    let at = |name: &str| folder.path().join(name).to_str().expect("a path").to_owned();
+/// A repository, `origin`, to be had over HTTP from any server of files.
+pub fn repository(folder: &Path) {
+    let at = |name: &str| folder.join(name).to_str().expect("a path").to_owned();
     let git = |arguments: &[&str]| {
         let mut command = kernel(&["git", "-c", "user.name=me", "-c", "user.email=me@name.example"]);
         command.args(arguments).env("GIT_CONFIG_GLOBAL", "/dev/null");
@@ -75,10 +74,17 @@ fn git_clones_over_http() {
         assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     };
     git(&["init", "-q", &at("origin")]);
-    make_file(&folder.path().join("origin/file"), 300_000);
+    make_file(&folder.join("origin/file"), 300_000);
     git(&["-C", &at("origin"), "add", "file"]);
     git(&["-C", &at("origin"), "commit", "-q", "-m", "one"]);
     git(&["-C", &at("origin"), "update-server-info"]);
+}
+
+#[test]
+fn git_clones_over_http() {
+    let Some(folder) = folder(&["git", "python3"]) else { return };
+    repository(folder.path());
+    let at = |name: &str| folder.path().join(name).to_str().expect("a path").to_owned();
     let (_server, port) = file_server(folder.path());
     let url = format!("http://127.0.0.1:{port}/origin/.git");
     for (name, link) in [("near", &[][..]), ("far", &[BAD_LINK])] {

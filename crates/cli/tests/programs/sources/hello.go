@@ -1,4 +1,4 @@
-// A server and clients, a connection for each request.
+// A server and clients, a connection for each request; or one of them: `serve ADDRESS PORT`, `ask ADDRESS PORT`.
 package main
 
 import (
@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 )
 
@@ -15,22 +16,26 @@ func check(err error) {
 	}
 }
 
-func main() {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func answer(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	from, _, _ := net.SplitHostPort(r.RemoteAddr)
+	fmt.Fprintf(w, "%d from %s", len(body), from)
+}
+
+func ask(at string) {
+	own, err := net.Dial("tcp", at)
 	check(err)
-	go http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		fmt.Fprintf(w, "%d from %s", len(body), strings.Split(r.RemoteAddr, ":")[0])
-	}))
+	me, _, _ := net.SplitHostPort(own.LocalAddr().String())
+	own.Close()
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	done := make(chan error)
 	for n := 0; n < 20; n++ {
 		go func(n int) {
-			answer, err := client.Post("http://"+listener.Addr().String(), "text/plain", strings.NewReader(strings.Repeat("x", n*1000)))
+			answer, err := client.Post("http://"+at, "text/plain", strings.NewReader(strings.Repeat("x", n*1000)))
 			if err == nil {
 				text, _ := io.ReadAll(answer.Body)
 				answer.Body.Close()
-				if want := fmt.Sprintf("%d from 127.0.0.1", n*1000); string(text) != want {
+				if want := fmt.Sprintf("%d from %s", n*1000, me); string(text) != want {
 					err = fmt.Errorf("%q, not %q", text, want)
 				}
 			}
@@ -41,4 +46,22 @@ func main() {
 		check(<-done)
 	}
 	fmt.Println("ok")
+}
+
+func main() {
+	role, at := "both", "127.0.0.1:0"
+	if len(os.Args) == 4 {
+		role, at = os.Args[1], net.JoinHostPort(os.Args[2], os.Args[3])
+	}
+	if role == "ask" {
+		ask(at)
+		return
+	}
+	listener, err := net.Listen("tcp", at)
+	check(err)
+	if role == "serve" {
+		check(http.Serve(listener, http.HandlerFunc(answer)))
+	}
+	go http.Serve(listener, http.HandlerFunc(answer))
+	ask(listener.Addr().String())
 }

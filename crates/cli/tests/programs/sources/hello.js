@@ -1,15 +1,16 @@
-// A server and 50 clients at once.
+// A server and 50 clients at once, both here, or one of them: `serve ADDRESS PORT`, `ask ADDRESS PORT`.
 const http = require('http');
+const [role, host = '127.0.0.1', port = 0] = process.argv.slice(2);
 
 const server = http.createServer((request, response) => {
     let length = 0;
     request.on('data', (part) => (length += part.length));
     request.on('end', () => response.end('got ' + length));
 });
-server.listen(0, '127.0.0.1', () => {
+const ask = (port) => {
     let left = 50;
     for (let n = 0; n < 50; n++) {
-        const options = { host: '127.0.0.1', port: server.address().port, method: 'POST', agent: false };
+        const options = { host, port, method: 'POST', agent: false };
         const request = http.request(options, (response) => {
             let text = '';
             response.on('data', (part) => (text += part));
@@ -23,4 +24,6 @@ server.listen(0, '127.0.0.1', () => {
         });
         request.end('x'.repeat(n * 1000));
     }
-});
+};
+if (role === 'ask') ask(port);
+else server.listen(port, host, () => role === 'serve' || ask(server.address().port));

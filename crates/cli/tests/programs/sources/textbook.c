@@ -8,9 +8,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+static const char *host = "127.0.0.1";
+
 static struct sockaddr_in address(void) {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(8080)};
-    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    inet_pton(AF_INET, host, &a.sin_addr);
     return a;
 }
 
@@ -31,7 +33,8 @@ static int server(void) {
     check(listen(listener, 1) < 0, "listen");
     int connection = accept(listener, (struct sockaddr *)&peer, &len);
     check(connection < 0, "accept");
-    check(len != sizeof peer || peer.sin_addr.s_addr != htonl(INADDR_LOOPBACK), "peer");
+    int is_local = peer.sin_addr.s_addr == htonl(INADDR_LOOPBACK);
+    check(len != sizeof peer || is_local != (a.sin_addr.s_addr == htonl(INADDR_LOOPBACK)), "peer");
     char text[100];
     ssize_t n = read(connection, text, sizeof text);
     check(n <= 0, "read");
@@ -62,5 +65,6 @@ static int client(void) {
 }
 
 int main(int argc, char **argv) {
+    if (argc > 2) host = argv[2];
     return argc > 1 && strcmp(argv[1], "server") == 0 ? server() : client();
 }

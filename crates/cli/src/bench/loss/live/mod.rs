@@ -250,7 +250,8 @@ fn once(row: &Row, seed: u64, whole: Duration) -> io::Result<Vec<f64>> {
             let received: Vec<f64> = done.iter().map(|d| d.received as f64).collect();
             let all: f64 = received.iter().sum();
             let first = row.first();
-            let share = received[..first].iter().sum::<f64>() / all.max(1.0) * done.len() as f64 / first as f64;
+            let share =
+                received[..first].iter().sum::<f64>() / all.max(1.0) * done.len() as f64 / first as f64;
             Ok(vec![share, all * 8e-6 / (lasts * 3 / 4).as_secs_f64(), jain(&received), queue])
         }
     }
@@ -341,7 +342,9 @@ impl Told<'_> {
                 );
             }
             Kind::Mix => {
-                self.heading("Flows that share a link: the share of the first kind, 1 is even; Jain's index (worst)");
+                self.heading(
+                    "Flows that share a link: the share of the first kind, 1 is even; Jain's index (worst)",
+                );
                 let [share, sum, jain, queue] =
                     [0, 1, 2, 3].map(|i| Spread::of(&runs.iter().map(|r| r[i]).collect::<Vec<_>>()));
                 self.out.event(
