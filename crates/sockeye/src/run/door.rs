@@ -54,10 +54,12 @@ impl Door {
         Ok(fresh)
     }
 
-    /// Connects the program's socket, where it stands, to an end of ours, which is returned.
+    /// Connects the program's socket, where it stands, to an end of ours, which is returned. Those who watch the program's
+    /// see once that it is writable.
     pub(super) fn join(&self, theirs: &OwnedFd) -> io::Result<OwnedFd> {
+        let ours = self.connect(theirs)?;
         self.widen(theirs)?;
-        self.connect(theirs)
+        Ok(ours)
     }
 
     /// [`Door::join`] with a plug: poll does not call the program's end writable until [`Door::unplug`].
@@ -178,6 +180,27 @@ mod tests {
         assert_eq!(events(&theirs), PollFlags::OUT);
         assert_eq!(rustix::io::ioctl_fionread(&ours).expect("FIONREAD"), left as u64);
         assert_eq!(sockopt::socket_send_buffer_size(&theirs).expect("SO_SNDBUF"), door.sndbuf);
+    }
+
+    #[test]
+    fn joining_wakes_once_who_watched_before() {
+        use rustix::event::epoll;
+        let door = Door::new().expect("a door");
+        let theirs = door.fresh(true).expect("a socket");
+        let watch = epoll::create(epoll::CreateFlags::CLOEXEC).expect("epoll");
+        let flags = epoll::EventFlags::OUT | epoll::EventFlags::ET;
+        epoll::add(&watch, &theirs, epoll::EventData::new_u64(1), flags).expect("added");
+        let events = || {
+            let mut events =
+                [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }];
+            let n = epoll::wait(&watch, &mut events[..], Some(&rustix::event::Timespec::default()))
+                .expect("waited");
+            (n > 0).then_some(events[0].flags)
+        };
+        assert!(events().is_some_and(|flags| flags.contains(epoll::EventFlags::HUP)), "not connected yet");
+        let _ours = door.join(&theirs).expect("joined");
+        assert_eq!(events(), Some(epoll::EventFlags::OUT));
+        assert_eq!(events(), None);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! `connect`.
 //!
 //! A call that waits joins the Unix socket when the handshake is done, so that after a quick failure the same socket can
-//! be tried again. What takes longer, and a call that does not wait, joins at once and plugs the socket: poll calls it writable
-//! when the handshake is done, also to those who have watched it since before. A failure then uses the
-//! Unix socket up, and the program gets another in its place.
+//! be tried again, and so does a call that does not wait if the handshake is done by then. What takes longer joins at once
+//! and plugs the socket: poll calls it writable when the handshake is done, also to those who have watched it since
+//! before. A failure then uses the Unix socket up, and the program gets another in its place.
 
 use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -131,6 +131,10 @@ fn open(attempt: Attempt, held: Held, nonblocking: bool) -> Result<Answer, Errno
     match started {
         // TCP_FASTOPEN_CONNECT: the first data opens the connection.
         Ok(()) => join(supervisor, entry, &held.fd).map(|()| Answer::Done(0)),
+        // The answer is there already. The program is told later all the same, as Linux does.
+        Err(Errno::EINPROGRESS) if is_established(entry) => {
+            join(supervisor, entry, &held.fd).and(Err(Errno::EINPROGRESS))
+        }
         Err(Errno::EINPROGRESS) => {
             if let Some((ours, plug)) = join_plugged(supervisor, entry, &held.fd)? {
                 let (guard, supervisor, entry) = (supervisor.begin(), supervisor.clone(), entry.clone());
@@ -149,6 +153,11 @@ fn open(attempt: Attempt, held: Held, nonblocking: bool) -> Result<Answer, Errno
             Err(errno)
         }
     }
+}
+
+fn is_established(entry: &Entry) -> bool {
+    let ready = entry.socket.ready();
+    ready.contains(Ready::OUT) && !ready.intersects(Ready::ERR | Ready::HUP)
 }
 
 /// Joins the Unix socket of an established connection and starts its bridge.
