@@ -225,7 +225,9 @@ impl Connection {
         let ready = rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
         *watches_room = !ready.is_ok_and(|ready| ready > 0);
         if !*watches_room {
-            self.heard.fetch_or(heard::WRITABLE, Ordering::AcqRel);
+            let failed = fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP);
+            let ending = if failed { heard::ENDING } else { 0 };
+            self.heard.fetch_or(heard::WRITABLE | ending, Ordering::AcqRel);
         }
         let room = if *watches_room { EventFlags::OUT } else { EventFlags::empty() };
         shared.watch(far, self.key, WATCHED | room)
@@ -336,9 +338,9 @@ impl Connection {
     /// The far side may have answered.
     fn answer(&self, shared: &Shared, state: &mut State, id: ParkedId) -> Turn {
         let Some(far) = state.far.as_ref().filter(|_| state.writable) else { return Turn::Wait };
-        let error = match sockopt::socket_error(far) {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) | Err(error) => Some(errno(error)),
+        let error = match state.ending.then(|| sockopt::socket_error(far)) {
+            None | Some(Ok(Ok(()))) => None, // writable, and nothing else: it is connected
+            Some(Ok(Err(error)) | Err(error)) => Some(errno(error)),
         };
         match error {
             None => {
@@ -469,8 +471,11 @@ impl Connection {
                 if state.near_eof && !state.far_shut {
                     state.far_shut = true;
                     self.drained.store(true, Ordering::Release);
-                    // A side that is reset already is found by reading.
-                    let _ = rustix::net::shutdown(far, Shutdown::Write);
+                    // Where nothing more comes from it, it is closed next, which says the same. A side that is reset
+                    // already is found by reading.
+                    if !(state.far_eof && state.near_shut) {
+                        let _ = rustix::net::shutdown(far, Shutdown::Write);
+                    }
                 }
                 return Ok(());
             }
