@@ -220,12 +220,9 @@ impl Connection {
 
     /// The client's SYN again: its answer was lost, and goes out again, within a rate.
     pub(super) fn hear_syn_again(&mut self, cx: &mut Cx<'_>) {
-        let last = self.challenge.oow_at;
-        if last != Instant::ZERO && cx.now.since(last) < cx.config.invalid_ratelimit {
-            cx.stats.tcp_ack_skipped += 1;
+        if !self.may_answer_unwelcome(cx) {
             return;
         }
-        self.challenge.oow_at = cx.now;
         self.retries = self.retries.saturating_add(1);
         self.due.syn = true;
         self.due.output = true;

@@ -298,12 +298,9 @@ impl Connection {
     /// segments are answered at a limited rate, so that two ends that disagree fall silent.
     fn answer_unacceptable(&mut self, cx: &mut Cx<'_>, seg: &Segment) {
         if seg.data.is_empty() && !seg.hdr.flags.contains(Flags::FIN) {
-            let last = self.challenge.oow_at;
-            if last != Instant::ZERO && cx.now.since(last) < cx.config.invalid_ratelimit {
-                cx.stats.tcp_ack_skipped += 1;
+            if !self.may_answer_unwelcome(cx) {
                 return;
             }
-            self.challenge.oow_at = cx.now;
         } else if seg.hdr.seq.lt(self.rcv.nxt) {
             cx.stats.delayed_ack_lost += 1;
             self.rcv.enter_quick_ack(cx.config);
@@ -604,18 +601,24 @@ impl Connection {
         Outcome::default()
     }
 
+    /// Whether a segment that is not wanted may be answered: once in `tcp_invalid_ratelimit`.
+    pub(super) fn may_answer_unwelcome(&mut self, cx: &mut Cx<'_>) -> bool {
+        let last = &mut self.challenge.get_or_insert_default().oow_at;
+        if *last != Instant::ZERO && cx.now.since(*last) < cx.config.invalid_ratelimit {
+            cx.stats.tcp_ack_skipped += 1;
+            return false;
+        }
+        *last = cx.now;
+        true
+    }
+
     /// A challenge ACK (RFC 5961 7), at most ten a second on one connection.
     fn challenge(&mut self, cx: &mut Cx<'_>, seg: &Segment) -> Outcome {
-        if cx.config.profile == crate::Profile::Linux {
-            // As Linux: one for all of a connection's unwelcome segments, within `tcp_invalid_ratelimit`.
-            let last = core::mem::replace(&mut self.challenge.oow_at, cx.now);
-            if last != Instant::ZERO && cx.now.since(last) < cx.config.invalid_ratelimit {
-                self.challenge.oow_at = last;
-                cx.stats.tcp_ack_skipped += 1;
-                return self.discard(cx, seg, DropReason::Challenged);
-            }
+        // As Linux: one limit for all of a connection's unwelcome segments.
+        if cx.config.profile == crate::Profile::Linux && !self.may_answer_unwelcome(cx) {
+            return self.discard(cx, seg, DropReason::Challenged);
         }
-        let limit = &mut self.challenge;
+        let limit = self.challenge.get_or_insert_default();
         if limit.sent == 0 || cx.now.since(limit.since) >= Duration::from_secs(1) {
             limit.since = cx.now;
             limit.sent = 0;

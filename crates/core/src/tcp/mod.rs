@@ -142,7 +142,8 @@ pub struct Connection {
     adopted_timeout: u32,
     /// What is added to the timestamp clock (RFC 7323 7.1).
     ts_offset: u32,
-    challenge: Challenge,
+    /// How often its unwelcome segments were answered; nothing while there were none.
+    challenge: Option<Box<Challenge>>,
     ecn: ecn::EcnState,
     /// What a SYN with Fast Open carries, until the handshake is over.
     early: Option<Box<fastopen::Early>>,

@@ -88,7 +88,7 @@ impl Connection {
             trouble_since: cx.now,
             adopted_timeout: 0,
             ts_offset: 0,
-            challenge: Challenge::default(),
+            challenge: None,
             ecn: ecn::EcnState::default(),
             early: None,
             facts: fastopen::Facts::default(),

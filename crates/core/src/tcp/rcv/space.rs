@@ -30,7 +30,7 @@ const HEAD_TEXT: u32 = PAGE - SHARED_INFO - PAD;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Footprint {
     truesize: u32,
-    tailroom: u32,
+    tailroom: u16,
 }
 
 impl Footprint {
@@ -38,7 +38,8 @@ impl Footprint {
     #[inline(always)]
     fn of(len: u32) -> Footprint {
         if len <= HEADS[0] - SHARED_INFO - PAD {
-            return Footprint { truesize: HEADS[0] + SK_BUFF, tailroom: HEADS[0] - SHARED_INFO - PAD - len };
+            let tailroom = (HEADS[0] - SHARED_INFO - PAD - len) as u16;
+            return Footprint { truesize: HEADS[0] + SK_BUFF, tailroom };
         }
         Footprint::of_long(len)
     }
@@ -49,7 +50,7 @@ impl Footprint {
         }
         let needed = (len + PAD).next_multiple_of(64) + SHARED_INFO;
         let head = HEADS.into_iter().find(|&head| needed <= head).unwrap_or(2 * PAGE);
-        Footprint { truesize: head + SK_BUFF, tailroom: head - SHARED_INFO - PAD - len }
+        Footprint { truesize: head + SK_BUFF, tailroom: (head - SHARED_INFO - PAD - len) as u16 }
     }
 }
 
@@ -99,16 +100,23 @@ pub(crate) struct Space {
     /// Memory taken by what waits to be read; with what is out of order it is `sk_rmem_alloc`. Both stop at the end of
     /// their type: small segments take hundreds of times their text.
     waiting: u32,
+    /// Room behind the text of the last packet in order.
+    tailroom: u16,
+    /// The packet to be read next.
+    first: Waiting,
+    /// What a quiet connection has not.
+    more: Option<Box<More>>,
+}
+
+/// Packets beyond the first.
+#[derive(Debug, Default)]
+struct More {
+    /// Those in order, behind the first.
+    behind: VecDeque<Waiting>,
     /// Memory taken by what is out of order.
     ahead: u32,
-    /// Room behind the text of the last packet in order.
-    tailroom: u32,
     /// Where the last packet out of order ends, and the room behind it.
-    last_ahead: (SeqNum, u32),
-    /// The packet to be read next, and those behind it.
-    first: Waiting,
-    #[allow(clippy::box_collection)] // most connections never have any: eight bytes, not thirty-two
-    more: Option<Box<VecDeque<Waiting>>>,
+    last_ahead: (SeqNum, u16),
 }
 
 impl Space {
@@ -118,9 +126,7 @@ impl Space {
             ratio: HALF,
             ssthresh: u32::MAX,
             waiting: 0,
-            ahead: 0,
             tailroom: 0,
-            last_ahead: (SeqNum(0), 0),
             first: Waiting::default(),
             more: None,
         }
@@ -140,7 +146,17 @@ impl Space {
     /// Memory taken (`sk_rmem_alloc`).
     #[inline]
     fn taken(&self) -> u32 {
-        self.waiting.saturating_add(self.ahead)
+        self.waiting.saturating_add(self.ahead())
+    }
+
+    #[inline]
+    fn ahead(&self) -> u32 {
+        self.more.as_ref().map_or(0, |more| more.ahead)
+    }
+
+    /// The last packet in order, if there is one.
+    fn last(&mut self) -> &mut Waiting {
+        self.more.as_mut().and_then(|more| more.behind.back_mut()).unwrap_or(&mut self.first)
     }
 
     /// Text that there is room for now (`tcp_space`).
@@ -181,15 +197,14 @@ impl Space {
     }
 
     fn queue_behind(&mut self, seg: &Sized) {
-        if seg.text <= self.tailroom {
-            let last = self.more.as_mut().and_then(|more| more.back_mut()).unwrap_or(&mut self.first);
-            last.text += seg.text;
-            self.tailroom -= seg.text;
+        if seg.text <= u32::from(self.tailroom) {
+            self.last().text += seg.text;
+            self.tailroom -= seg.text as u16;
             return;
         }
         let packet = Footprint::of(seg.packet);
         let waiting = Waiting { text: seg.text, truesize: packet.truesize };
-        self.more.get_or_insert_default().push_back(waiting);
+        self.more.get_or_insert_default().behind.push_back(waiting);
         self.waiting = self.waiting.saturating_add(packet.truesize);
         self.tailroom = packet.tailroom;
     }
@@ -202,52 +217,50 @@ impl Space {
 
     /// Text out of order is held, from `start` on: short text that follows the packet before it goes into its tail.
     pub fn queue_ahead(&mut self, seg: &Sized, start: SeqNum) {
-        let (end, room) = self.last_ahead;
-        if self.ahead > 0 && start == end && seg.text <= room {
-            self.last_ahead = (end + seg.text, room - seg.text);
+        let more = self.more.get_or_insert_default();
+        let (end, room) = more.last_ahead;
+        if more.ahead > 0 && start == end && seg.text <= u32::from(room) {
+            more.last_ahead = (end + seg.text, room - seg.text as u16);
             return;
         }
         let packet = Footprint::of(seg.packet);
-        self.ahead = self.ahead.saturating_add(packet.truesize);
-        self.last_ahead = (start + seg.text, packet.tailroom);
+        more.ahead = more.ahead.saturating_add(packet.truesize);
+        more.last_ahead = (start + seg.text, packet.tailroom);
     }
 
     /// `text` bytes that were out of order are in order now; `rest` bytes still are not.
     pub fn close_gap(&mut self, text: u32, rest: u32) {
-        let share = self.share_of_ahead(text, rest);
-        self.ahead -= share;
-        if self.first.text > 0 && text <= self.tailroom {
+        let more = self.more.get_or_insert_default();
+        let share = more.take_ahead(text, rest);
+        if self.first.text > 0 && text <= u32::from(self.tailroom) {
             // It goes into the tail of the packet that filled the gap.
-            let last = self.more.as_mut().and_then(|more| more.back_mut()).unwrap_or(&mut self.first);
-            last.text += text;
-            self.tailroom -= text;
+            self.last().text += text;
+            self.tailroom -= text as u16;
             return;
         }
         self.waiting = self.waiting.saturating_add(share);
+        // Of several the last one's tail may be short of where text goes on.
+        self.tailroom = if rest == 0 { more.last_ahead.1 } else { 0 };
         let waiting = Waiting { text, truesize: share };
         if self.first.text > 0 {
-            self.more.get_or_insert_default().push_back(waiting);
+            more.behind.push_back(waiting);
         } else {
             self.first = waiting;
         }
-        // Of several the last one's tail may be short of where text goes on.
-        self.tailroom = if rest == 0 { self.last_ahead.1 } else { 0 };
     }
 
     /// `text` bytes of what was out of order are thrown away; `rest` bytes stay.
     pub fn prune_ahead(&mut self, text: u32, rest: u32) {
-        self.ahead -= self.share_of_ahead(text, rest);
-    }
-
-    /// What `text` bytes out of order take, beside `rest` others.
-    fn share_of_ahead(&self, text: u32, rest: u32) -> u32 {
-        let all = u64::from(text) + u64::from(rest);
-        (u64::from(self.ahead) * u64::from(text) / all.max(1)) as u32
+        if let Some(more) = &mut self.more {
+            more.take_ahead(text, rest);
+        }
     }
 
     /// What was out of order is thrown away.
     pub fn drop_ahead(&mut self) {
-        self.ahead = 0;
+        if let Some(more) = &mut self.more {
+            more.ahead = 0;
+        }
     }
 
     /// `n` bytes were read: a packet is given back when all of it was.
@@ -263,14 +276,16 @@ impl Space {
             n -= self.first.text;
             self.waiting = self.waiting.saturating_sub(self.first.truesize);
             self.first = match &mut self.more {
-                Some(more) => more.pop_front().unwrap_or_default(),
+                Some(more) => more.behind.pop_front().unwrap_or_default(),
                 None => Waiting::default(),
             };
         }
         self.first.text = self.first.text.saturating_sub(n);
         if self.first.text == 0 {
             self.waiting = 0;
-            self.more = None; // a quiet connection holds nothing
+            if self.ahead() == 0 {
+                self.more = None; // a quiet connection holds nothing
+            }
         }
     }
 
@@ -318,15 +333,23 @@ impl Space {
 
     /// Bytes of text that wait to be read.
     pub fn text(&self) -> usize {
-        let more = self.more.iter().flat_map(|more| more.iter());
+        let more = self.more.iter().flat_map(|more| more.behind.iter());
         self.first.text as usize + more.map(|waiting| waiting.text as usize).sum::<usize>()
     }
 
     /// Bytes of heap.
     pub fn memory(&self) -> usize {
-        self.more
-            .as_ref()
-            .map_or(0, |more| size_of::<VecDeque<Waiting>>() + more.capacity() * size_of::<Waiting>())
+        self.more.as_ref().map_or(0, |more| size_of::<More>() + more.behind.capacity() * size_of::<Waiting>())
+    }
+}
+
+impl More {
+    /// Takes away what `text` bytes out of order take, beside `rest` others.
+    fn take_ahead(&mut self, text: u32, rest: u32) -> u32 {
+        let all = u64::from(text) + u64::from(rest);
+        let share = (u64::from(self.ahead) * u64::from(text) / all.max(1)) as u32;
+        self.ahead -= share;
+        share
     }
 }
 
@@ -373,7 +396,7 @@ mod tests {
         let (mut space, two) = two_ahead();
         space.queue(&seg(1_460));
         space.close_gap(1_460, 1_460);
-        assert_eq!((space.taken(), space.ahead, space.text()), (two / 2 * 3, two / 2, 2_920));
+        assert_eq!((space.taken(), space.ahead(), space.text()), (two / 2 * 3, two / 2, 2_920));
         space.drained(2_920);
         assert_eq!(space.taken(), two / 2);
         space.drop_ahead();
