@@ -70,9 +70,13 @@ impl Stack {
 
     pub(super) fn input(&mut self, now: Instant, from: Option<InterfaceId>, packet: &mut Packet) {
         self.stats.ip_in_receives += 1;
-        if self.input_quickly(now, from, packet) {
-            return;
+        if !self.input_quickly(now, from, packet) {
+            self.input_any(now, from, packet);
         }
+    }
+
+    #[inline(never)] // it lies apart from what nearly every packet runs through
+    fn input_any(&mut self, now: Instant, from: Option<InterfaceId>, packet: &mut Packet) {
         // Borrowed all the way, so that headers and packet are not moved from step to step.
         let parsed = crate::wire::parse(packet);
         let parsed = match &parsed {

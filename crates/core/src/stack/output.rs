@@ -210,10 +210,7 @@ impl Stack {
             return self.send_segment(now, key, out, most);
         }
         let link = socket.link;
-        let interface = match link {
-            Link::Interface(id) => routes.interface(id).filter(|i| i.up),
-            _ => None,
-        };
+        let interface = usable(routes, link);
         let pressure = memory.is_short(config);
         let mut cx = Cx { now, config, stats, trace, rng, spare, id: id_of(key), pressure };
         let max_text = interface.map_or(0, |interface| max_text(interface, most));
@@ -229,42 +226,44 @@ impl Stack {
             }
             return 0;
         }
-        let tuple = conn.tuple();
-        let template = IpTemplate {
-            hop_limit: outgoing.ttl,
-            traffic_class: outgoing.tos,
-            ident: conn.ident,
-            dont_fragment: outgoing.dont_fragment,
-            flow_label: flow_label(hash, tuple),
-            ip_options: socket.options.ip_options.as_deref().unwrap_or(&[]),
-            ..IpTemplate::new(tuple.local.ip(), tuple.remote.ip())
-        };
-        conn.ident = conn.ident.wrapping_add(segments(outgoing.text_len(), outgoing.gso_size) as u16);
-        if outgoing.hdr.options.signature.is_some() {
-            conn.fill(outgoing);
-            let Some(key) = conn.md5_key().cloned() else { return 0 };
-            let (addresses, data) = ((template.src, template.dst), core::mem::take(&mut outgoing.data));
-            let size = outgoing.gso_size;
-            let packet = tcp::build(&template, &outgoing.hdr, data, size, ChecksumMode::Partial);
-            let before = out.len();
-            self.put_signed(link, packet, (addresses, &key), out);
-            return (out.len() - before).max(1);
-        }
+        let template = template_of(conn, &socket.options, outgoing, hash);
         if let (Link::Interface(id), Some(interface)) = (link, interface)
+            && outgoing.hdr.options.signature.is_none()
             && (is_short(outgoing, interface) || fits(&template, outgoing, interface))
         {
             stats.ip_out_requests += 1;
+            pass_idents(conn, outgoing);
             emit(conn, &template, outgoing, (id, interface), out);
             return 1;
         }
-        // What is cut gets its checksums then.
-        let cut = outgoing.gso_size != 0;
-        let mode = interface.filter(|_| !cut).map_or(ChecksumMode::Partial, checksum_mode);
+        self.send_any(key, out)
+    }
+
+    /// Sends what the connection has just made where it is signed, or cut, or goes nowhere near: returns how many packets.
+    #[inline(never)]
+    fn send_any(&mut self, key: Key, out: &mut Vec<(InterfaceId, Packet)>) -> usize {
+        let Stack { sockets, routes, outgoing, hash, .. } = self;
+        let Some(socket) = sockets.get_mut(key) else { return 0 };
+        let Kind::Connection(conn) = &mut socket.kind else { return 0 };
+        let link = socket.link;
+        let interface = usable(routes, link);
+        let template = template_of(conn, &socket.options, outgoing, hash);
+        pass_idents(conn, outgoing);
         conn.fill(outgoing);
         let data = core::mem::take(&mut outgoing.data);
-        let packet = tcp::build(&template, &outgoing.hdr, data, outgoing.gso_size, mode);
         let before = out.len();
-        self.put(link, packet, out);
+        if outgoing.hdr.options.signature.is_some() {
+            let Some(key) = conn.md5_key().cloned() else { return 0 };
+            let (addresses, size) = ((template.src, template.dst), outgoing.gso_size);
+            let packet = tcp::build(&template, &outgoing.hdr, data, size, ChecksumMode::Partial);
+            self.put_signed(link, packet, (addresses, &key), out);
+        } else {
+            // What is cut gets its checksums then.
+            let cut = outgoing.gso_size != 0;
+            let mode = interface.filter(|_| !cut).map_or(ChecksumMode::Partial, checksum_mode);
+            let packet = tcp::build(&template, &outgoing.hdr, data, outgoing.gso_size, mode);
+            self.put(link, packet, out);
+        }
         (out.len() - before).max(1)
     }
 
@@ -419,6 +418,41 @@ fn emit(
     conn.fill(outgoing);
     let data = core::mem::take(&mut outgoing.data);
     tcp::build_into(packet, template, &outgoing.hdr, data, outgoing.gso_size, mode);
+}
+
+/// The interface of a link, if packets can leave by it.
+#[inline(always)]
+fn usable(routes: &Routes, link: Link) -> Option<&Interface> {
+    match link {
+        Link::Interface(id) => routes.interface(id).filter(|interface| interface.up),
+        _ => None,
+    }
+}
+
+/// What the IP header of a segment of the connection's is made from.
+#[inline(always)]
+fn template_of<'a>(
+    conn: &Connection,
+    options: &'a Options,
+    outgoing: &Outgoing,
+    hash: &TupleHash,
+) -> IpTemplate<'a> {
+    let tuple = conn.tuple();
+    IpTemplate {
+        hop_limit: outgoing.ttl,
+        traffic_class: outgoing.tos,
+        ident: conn.ident,
+        dont_fragment: outgoing.dont_fragment,
+        flow_label: flow_label(hash, tuple),
+        ip_options: options.ip_options.as_deref().unwrap_or(&[]),
+        ..IpTemplate::new(tuple.local.ip(), tuple.remote.ip())
+    }
+}
+
+/// The Identifications of a segment's packets are used.
+#[inline(always)]
+fn pass_idents(conn: &mut Connection, outgoing: &Outgoing) {
+    conn.ident = conn.ident.wrapping_add(segments(outgoing.text_len(), outgoing.gso_size) as u16);
 }
 
 /// Whether a segment is so short that nearly every link takes it as it is.

@@ -241,9 +241,15 @@ impl Connection {
     pub(super) fn rules(&self, config: &Config) -> RecoveryConfig {
         let mut rules = RecoveryConfig::from(config);
         if self.options.bounds != Bounds::default() {
-            rules.bound(self.rto_policy(config), config.profile);
+            self.bind(&mut rules, config);
         }
         rules
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn bind(&self, rules: &mut RecoveryConfig, config: &Config) {
+        rules.bound(self.rto_policy(config), config.profile);
     }
 
     /// The longest an ACK of this connection waits; on Linux always shorter than its least RTO.

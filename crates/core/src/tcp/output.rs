@@ -36,6 +36,7 @@ impl Connection {
     }
 
     /// [`Connection::transmit_into`] of whatever is to be sent.
+    #[inline(never)] // it lies apart from what requests and answers run through
     pub(super) fn transmit_by_steps(&mut self, cx: &mut Cx<'_>, max_text: u32, out: &mut Outgoing) -> bool {
         let sent = self.next_segment(cx, max_text, out);
         if !sent || self.is_sated() {

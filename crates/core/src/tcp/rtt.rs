@@ -188,6 +188,11 @@ impl RttEstimator {
             let rto = (u64::from(self.srtt8 >> 3) + u64::from(self.rttvar4)) * 1_000;
             return rto.min(nanos(policy.max));
         }
+        self.rto_nanos_of_any(policy)
+    }
+
+    #[inline(never)]
+    fn rto_nanos_of_any(&self, policy: &RtoPolicy) -> u64 {
         nanos(self.rto(policy))
     }
 
