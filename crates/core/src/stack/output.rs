@@ -411,9 +411,23 @@ fn emit(
             let addresses = (*local.ip(), *remote.ip());
             return tcp::build_lean_into(packet, addresses, (template, hdr), held, copy, mode);
         }
-        if template.header_len() + hdr.wire_len() + held <= HEAD_CAPACITY {
-            return tcp::build_short_into(packet, template, hdr, held, copy, mode);
-        }
+    }
+    emit_any(conn, template, outgoing, packet, mode);
+}
+
+/// Makes the packet of any segment.
+#[inline(never)]
+fn emit_any(
+    conn: &mut Connection,
+    template: &IpTemplate<'_>,
+    outgoing: &mut Outgoing,
+    packet: &mut Packet,
+    mode: ChecksumMode,
+) {
+    let (hdr, held) = (&outgoing.hdr, usize::from(outgoing.held));
+    if held > 0 && template.header_len() + hdr.wire_len() + held <= HEAD_CAPACITY {
+        let copy = |to: &mut [u8]| conn.copy_text(hdr.seq, to);
+        return tcp::build_short_into(packet, template, hdr, held, copy, mode);
     }
     conn.fill(outgoing);
     let data = core::mem::take(&mut outgoing.data);
@@ -483,6 +497,11 @@ fn flow_label(hash: &TupleHash, tuple: &Tuple) -> u32 {
     if tuple.local.is_ipv4() {
         return 0;
     }
+    ipv6_flow_label(hash, tuple)
+}
+
+#[inline(never)]
+fn ipv6_flow_label(hash: &TupleHash, tuple: &Tuple) -> u32 {
     (hash.of(TupleKey::new(tuple).as_bytes()) >> 17) as u32 & 0xf_ffff
 }
 

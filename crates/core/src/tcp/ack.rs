@@ -276,11 +276,10 @@ impl Connection {
         }
         let gap = micros_between(rcv.ack.last_data, cx.now);
         if rcv.ack.ato == 0 {
-            rcv.ack.quick = rcv.quick_acks(cx.config);
-            rcv.ack.ato = micros(cx.config.delack_min);
+            rcv.begin_quick_acks(cx.config, micros(cx.config.delack_min));
         } else if adapt_delay(&mut rcv.ack, gap, cx.config) {
             // A long pause: the peer may be in slow start again.
-            rcv.ack.quick = rcv.quick_acks(cx.config);
+            rcv.begin_quick_acks(cx.config, rcv.ack.ato);
         }
         rcv.ack.last_data = cx.now;
         rcv.grow_window(seg, cx.config.rmem[2]);
@@ -353,8 +352,13 @@ impl Connection {
         if len < u32::from(self.rcv.mss) || ts.ecr == self.rcv.drs.last_echo || !self.agreed.timestamps {
             return;
         }
-        self.rcv.drs.last_echo = ts.ecr;
-        let millis = self.tsval(now).wrapping_sub(ts.ecr);
+        self.take_new_echo(now, ts.ecr);
+    }
+
+    #[inline(never)] // requests and answers are short
+    fn take_new_echo(&mut self, now: Instant, ecr: u32) {
+        self.rcv.drs.last_echo = ecr;
+        let millis = self.tsval(now).wrapping_sub(ecr);
         if (1..=60_000).contains(&millis) {
             self.rcv.sample_echo(millis * 1_000);
         }
@@ -385,22 +389,37 @@ impl Connection {
 /// long pause.
 #[inline]
 fn adapt_delay(ack: &mut rcv::AckSchedule, gap: u32, config: &Config) -> bool {
-    let mut paused = false;
     let min = micros(config.delack_min);
     let max = micros(config.delack_max);
+    let paused = gap > min / 2 && adapt_to_pause(ack, gap, max, config.profile);
     if gap <= min / 2 {
         ack.ato = ack.ato / 2 + min / 2;
-    } else if gap < ack.ato {
-        ack.ato = (ack.ato / 2 + gap).min(max);
-    } else if gap > max.max(200_000) {
-        paused = true;
-        ack.pingpong &= config.profile == crate::Profile::Linux;
     }
     ack.ato = ack.ato.clamp(min.min(max), max);
     paused
 }
 
+#[inline(never)]
+fn adapt_to_pause(ack: &mut rcv::AckSchedule, gap: u32, max: u32, profile: crate::Profile) -> bool {
+    if gap < ack.ato {
+        ack.ato = (ack.ato / 2 + gap).min(max);
+        return false;
+    }
+    let paused = gap > max.max(200_000);
+    if paused {
+        ack.pingpong &= profile == crate::Profile::Linux;
+    }
+    paused
+}
+
 impl Rcv {
+    /// So many ACKs as quick ACK mode has, and the delay after them, microseconds.
+    #[inline(never)]
+    fn begin_quick_acks(&mut self, config: &Config, ato: u32) {
+        self.ack.quick = self.quick_acks(config);
+        self.ack.ato = ato;
+    }
+
     /// Quick ACK mode: the peer is recovering or starting and needs every ACK.
     pub fn enter_quick_ack(&mut self, config: &Config) {
         self.ack.quick = self.quick_acks(config);

@@ -74,8 +74,7 @@ impl Connection {
             return None; // a duplicate, or data that crossed ours
         }
         if cx.trace.on() {
-            let (header, gso_size, state) = (*hdr, seg.gso_size, self.state);
-            self.record(cx, What::Received { header, len, gso_size, state });
+            self.record_predicted(cx, hdr, len, seg.gso_size);
         }
         let segments = segment::segments(len as usize, seg.gso_size);
         self.counters.segs_in += segments;
@@ -102,6 +101,12 @@ impl Connection {
         }
         self.due.output |= self.rcv.ack.now || self.snd.unsent() > 0;
         Some(ready)
+    }
+
+    #[cold]
+    fn record_predicted(&self, cx: &mut Cx<'_>, hdr: &Header, len: u32, gso_size: u16) {
+        let (header, state) = (*hdr, self.state);
+        self.record(cx, What::Received { header, len, gso_size, state });
     }
 
     /// Whether all that can be told beforehand is in order. What an ACK finds in flight is the flight's to say.

@@ -144,7 +144,7 @@ impl Board {
 
     /// Takes what lies below `ack` off the board if it begins at `una` and was sent once and is neither SACKed nor
     /// lost; `None`, and nothing is taken, if not. Such runs lie in the order of time: the last was sent last.
-    #[inline(always)] // what it returns is large
+    #[inline(never)] // apart from the one run of which requests and answers are made
     pub(super) fn take_fresh(&mut self, una: SeqNum, ack: SeqNum) -> Option<Fresh> {
         let mut below = 0;
         for run in self.runs() {
