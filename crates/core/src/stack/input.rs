@@ -111,6 +111,7 @@ impl Stack {
         let Stack {
             sockets,
             config,
+            rules,
             stats,
             trace,
             rng,
@@ -133,7 +134,7 @@ impl Stack {
         }
         let gso_size = packet.gso_size;
         let pressure = memory.is_short(config);
-        let mut cx = Cx { now, config, stats, trace, rng, spare, id: id_of(key), pressure };
+        let mut cx = Cx { now, config, rules, stats, trace, rng, spare, id: id_of(key), pressure };
         let text = Text::Packet(packet, seg.data_at, seg.data_len);
         let arriving = Arriving { hdr: arriving, text, gso_size, tos: seg.tos, ttl: seg.ttl };
         let Some(ready) = conn.predict(&mut cx, arriving) else { return false };

@@ -50,6 +50,7 @@ use crate::packet::Packet;
 use crate::rng::Rng;
 use crate::socket::{Domain, Ready, SocketId};
 use crate::stats::Stats;
+use crate::tcp::recovery::RecoveryConfig;
 use crate::tcp::{Connection, Cx, Done, Outcome, Outgoing, SeqNum, SpareFlights, State, Tuple};
 use crate::time::Instant;
 use crate::trace::{Record, Trace, What};
@@ -182,6 +183,8 @@ impl Socket {
 /// A TCP/IP stack: see the module.
 pub struct Stack {
     pub(crate) config: Config,
+    /// Those of recovery, as they follow from the settings.
+    rules: RecoveryConfig,
     pub(crate) stats: Stats,
     pub(crate) trace: Trace,
     pub(crate) rng: Rng,
@@ -252,6 +255,7 @@ impl Stack {
             ident: rng.u32(),
             reassembler: Reassembler::new(fragment::Limits::default(), (rng.u64(), rng.u64())),
             default_options: Arc::new(options_of(&config)),
+            rules: RecoveryConfig::from(&config),
             config,
             stats: Stats::default(),
             trace: Trace::default(),
@@ -284,6 +288,7 @@ impl Stack {
     /// a setting anew, what was agreed stays.
     pub fn set_config(&mut self, config: Config) {
         self.default_options = Arc::new(options_of(&config));
+        self.rules = RecoveryConfig::from(&config);
         self.config = config;
     }
 
@@ -433,10 +438,10 @@ impl Stack {
         key: Key,
         f: impl FnOnce(&mut Connection, &mut Cx<'_>) -> R,
     ) -> Option<R> {
-        let Stack { sockets, config, stats, trace, rng, spare, memory, .. } = self;
+        let Stack { sockets, config, rules, stats, trace, rng, spare, memory, .. } = self;
         let Kind::Connection(conn) = &mut sockets.get_mut(key)?.kind else { return None };
         let pressure = memory.is_short(config);
-        let mut cx = Cx { now, config, stats, trace, rng, spare, id: id_of(key), pressure };
+        let mut cx = Cx { now, config, rules, stats, trace, rng, spare, id: id_of(key), pressure };
         Some(f(conn, &mut cx))
     }
 
@@ -467,14 +472,14 @@ impl Stack {
         f: impl FnOnce(&mut Connection, &mut Cx<'_>) -> Option<R>,
     ) -> Option<R> {
         self.now = now;
-        let Stack { sockets, config, stats, trace, rng, spare, memory, tx_queue, .. } = self;
+        let Stack { sockets, config, rules, stats, trace, rng, spare, memory, tx_queue, .. } = self;
         let socket = sockets.get_mut(key)?;
         if socket.flags.intersects(SocketFlags::SETTLES_SLOWLY) {
             return None;
         }
         let Kind::Connection(conn) = &mut socket.kind else { return None };
         let pressure = memory.is_short(config);
-        let mut cx = Cx { now, config, stats, trace, rng, spare, id: id_of(key), pressure };
+        let mut cx = Cx { now, config, rules, stats, trace, rng, spare, id: id_of(key), pressure };
         let result = f(conn, &mut cx)?;
         let wants = conn.wants_transmit();
         memory.charge(key, socket);

@@ -190,6 +190,7 @@ impl Stack {
         let Stack {
             sockets,
             config,
+            rules,
             stats,
             trace,
             rng,
@@ -212,7 +213,7 @@ impl Stack {
         let link = socket.link;
         let interface = usable(routes, link);
         let pressure = memory.is_short(config);
-        let mut cx = Cx { now, config, stats, trace, rng, spare, id: id_of(key), pressure };
+        let mut cx = Cx { now, config, rules, stats, trace, rng, spare, id: id_of(key), pressure };
         let max_text = interface.map_or(0, |interface| max_text(interface, most));
         let sent = conn.transmit_into(&mut cx, max_text, outgoing);
         if conn.wants_transmit() {

@@ -538,8 +538,8 @@ impl Stack {
         };
         self.ports.hold(binding);
         let generation = self.routes.generation();
-        let Stack { config, stats, trace, rng, spare, sockets, .. } = &mut *self;
-        let mut cx = Cx { now, config, stats, trace, rng, spare, id: id_of(key), pressure: false };
+        let Stack { config, rules, stats, trace, rng, spare, sockets, .. } = &mut *self;
+        let mut cx = Cx { now, config, rules, stats, trace, rng, spare, id: id_of(key), pressure: false };
         let parked = if let Opening::Complete(_, name) = &opening { *name } else { None };
         let (conn, outcome) = match opening {
             Opening::Complete(seg, _) => {

@@ -191,8 +191,8 @@ impl Stack {
         }
         let ts_offset = self.secrets.ts_offset(&tuple);
         let generation = self.routes.generation();
-        let Stack { config, stats, trace, rng, spare, sockets, hosts, .. } = &mut *self;
-        let mut cx = Cx { now, config, stats, trace, rng, spare, id, pressure: false };
+        let Stack { config, rules, stats, trace, rng, spare, sockets, hosts, .. } = &mut *self;
+        let mut cx = Cx { now, config, rules, stats, trace, rng, spare, id, pressure: false };
         let mut conn = Connection::open_active(&mut cx, tuple, iss, ts_offset, options, way.path);
         if hosts.is_shy(now, tuple.remote.ip()) {
             conn.be_shy();

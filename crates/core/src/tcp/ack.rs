@@ -89,7 +89,8 @@ impl Connection {
         let marked = self.hear_marks(seg);
         let echo = self.ecn.agreed && hdr_flags.contains(Flags::ECE);
         let marked_bytes = if echo { u32::MAX } else { marked.saturating_mul(u32::from(self.mss)) };
-        let rules = self.rules(cx.config);
+        let own = self.own_rules(cx);
+        let rules = own.as_ref().unwrap_or(cx.rules);
         let Some(flight) = &mut self.flight else { return };
         let event = AckEvent {
             ack,
@@ -105,7 +106,7 @@ impl Connection {
             new_data_ready,
         };
         let hold = event.ece && rules.reduce_from_flight && self.cc.cwnd() <= u32::from(self.mss);
-        let outcome = flight.on_ack(cx.now, &event, &mut self.rtt, &mut self.cc, &mut self.persist, &rules);
+        let outcome = flight.on_ack(cx.now, &event, &mut self.rtt, &mut self.cc, &mut self.persist, rules);
         self.account(cx, &outcome);
         if hold && self.ecn.agreed {
             self.hold_for_mark(cx);
@@ -212,10 +213,11 @@ impl Connection {
         }
         let Some(flight) = &self.flight else { return };
         self.persisting = false;
-        let rules = self.rules(cx.config);
+        let own = self.own_rules(cx);
+        let rules = own.as_ref().unwrap_or(cx.rules);
         // A shorter RTO than before may be over already: then it is due now (Linux's `tcp_rearm_rto`).
         let rto = flight.rto_deadline(&self.rtt, &rules.rto).max(cx.now);
-        let probe = flight.tlp_deadline(&self.rtt, &self.persist, &rules, rto).max(cx.now);
+        let probe = flight.tlp_deadline(&self.rtt, &self.persist, rules, rto).max(cx.now);
         self.timers.set(Timer::Retransmit, rto);
         self.timers.set(Timer::LossProbe, flight.reo_deadline().min(probe));
     }
@@ -236,20 +238,18 @@ impl Connection {
         }
     }
 
-    /// The rules of recovery under the present settings.
+    /// The rules of recovery where this connection's user has set bounds; else the stack's hold.
     #[inline(always)]
-    pub(super) fn rules(&self, config: &Config) -> RecoveryConfig {
-        let mut rules = RecoveryConfig::from(config);
-        if self.options.bounds != Bounds::default() {
-            self.bind(&mut rules, config);
-        }
-        rules
+    pub(super) fn own_rules(&self, cx: &Cx<'_>) -> Option<RecoveryConfig> {
+        if self.options.bounds == Bounds::default() { None } else { self.bound_rules(cx) }
     }
 
     #[cold]
     #[inline(never)]
-    fn bind(&self, rules: &mut RecoveryConfig, config: &Config) {
-        rules.bound(self.rto_policy(config), config.profile);
+    fn bound_rules(&self, cx: &Cx<'_>) -> Option<RecoveryConfig> {
+        let mut rules = *cx.rules;
+        rules.bound(self.rto_policy(cx.config), cx.config.profile);
+        Some(rules)
     }
 
     /// The longest an ACK of this connection waits; on Linux always shorter than its least RTO.

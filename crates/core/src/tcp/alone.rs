@@ -21,7 +21,8 @@ impl Connection {
         self.restart_after_idle(cx);
         let seq = self.snd.nxt;
         let mss = self.bounded_mss(cx);
-        let rules = self.rules(cx.config);
+        let own = self.own_rules(cx);
+        let rules = own.as_ref().unwrap_or(cx.rules);
         let rto = self.rtt.rto_nanos(&rules.rto);
         let mut flight = cx.spare.take_for(self.agreed.sack, cx.config.profile == crate::Profile::Linux);
         flight.on_first_sent(cx.now, (seq, len), mss as u16, &self.persist, &mut self.cc);
@@ -43,7 +44,7 @@ impl Connection {
         self.leave_alone(cx, len, out);
         self.snd.nxt = seq + len;
         let rto = cx.now.after_nanos(rto);
-        let probe = flight.tlp_deadline(&self.rtt, &self.persist, &rules, rto);
+        let probe = flight.tlp_deadline(&self.rtt, &self.persist, rules, rto);
         self.flight = Some(flight);
         self.timers.set(Timer::Retransmit, rto);
         self.timers.set(Timer::LossProbe, probe);

@@ -63,7 +63,7 @@ use crate::trace::{Record, Trace, What};
 use congestion::Congestion;
 use rcv::Rcv;
 pub use recovery::SpareFlights;
-use recovery::{Flight, Persist};
+use recovery::{Flight, Persist, RecoveryConfig};
 use rtt::RttEstimator;
 use snd::Snd;
 use state::Event;
@@ -76,6 +76,8 @@ pub struct Cx<'a> {
     pub now: Instant,
     /// The stack's settings.
     pub config: &'a Config,
+    /// The rules of recovery that follow from them.
+    pub rules: &'a RecoveryConfig,
     /// The stack's counters.
     pub stats: &'a mut Stats,
     /// The stack's recorder.

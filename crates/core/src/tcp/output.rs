@@ -132,12 +132,13 @@ impl Connection {
     /// The last resort of a recovery (RFC 6675 4 (4)), where no new data can draw the ACKs that it needs.
     #[inline]
     fn rescue(&mut self, cx: &mut Cx<'_>, out: &mut Outgoing) -> bool {
-        let rules = self.rules(cx.config);
+        let own = self.own_rules(cx);
+        let rules = own.as_ref().unwrap_or(cx.rules);
         let Some(flight) = &mut self.flight else { return false };
         if flight.state() != CaState::Recovery || self.snd.unsent().min(self.snd.usable()) > 0 {
             return false;
         }
-        let Some(again) = flight.next_rescue(&self.cc, &rules) else {
+        let Some(again) = flight.next_rescue(&self.cc, rules) else {
             return false;
         };
         flight.on_rescued();

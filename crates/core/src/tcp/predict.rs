@@ -59,7 +59,8 @@ impl Connection {
         let una = self.snd.una;
         let advanced = hdr.ack != una;
         if advanced {
-            let rules = self.rules(cx.config);
+            let own = self.own_rules(cx);
+            let rules = own.as_ref().unwrap_or(cx.rules);
             let flight = self.flight.as_mut()?;
             let ack = QuietAck {
                 ack: hdr.ack,
@@ -67,7 +68,7 @@ impl Connection {
                 snd_nxt: self.snd.nxt,
                 sack_enabled: self.agreed.sack,
             };
-            if !flight.on_quiet_ack(cx.now, &ack, &mut self.rtt, &mut self.cc, &mut self.persist, &rules) {
+            if !flight.on_quiet_ack(cx.now, &ack, &mut self.rtt, &mut self.cc, &mut self.persist, rules) {
                 return None;
             }
         } else if self.flight.is_some() {

@@ -87,9 +87,10 @@ impl Connection {
             // SHLD-9: trouble shows at R1.
             out.ready |= Ready::ERR;
         }
-        let rules = self.rules(cx.config);
+        let own = self.own_rules(cx);
+        let rules = own.as_ref().unwrap_or(cx.rules);
         let flight = self.flight.as_mut()?;
-        let outcome = flight.on_rto(cx.now, &mut self.rtt, &mut self.cc, &mut self.persist, &rules);
+        let outcome = flight.on_rto(cx.now, &mut self.rtt, &mut self.cc, &mut self.persist, rules);
         if self.is_thin(cx) {
             self.rtt.forget_back_off();
         }
@@ -193,14 +194,15 @@ impl Connection {
 
     /// RACK's reordering timer, or else the probe timeout: the probe itself is made at the next transmit.
     fn loss_probe(&mut self, cx: &mut Cx<'_>) {
-        let rules = self.rules(cx.config);
+        let own = self.own_rules(cx);
+        let rules = own.as_ref().unwrap_or(cx.rules);
         let Some(flight) = &mut self.flight else { return };
         if flight.is_empty() {
             self.flight = None; // nothing came that would undo the last reduction
             return;
         }
         if flight.reo_deadline() <= cx.now {
-            let outcome = flight.on_timer_reo(cx.now, &self.rtt, &mut self.cc, &mut self.persist, &rules);
+            let outcome = flight.on_timer_reo(cx.now, &self.rtt, &mut self.cc, &mut self.persist, rules);
             self.account(cx, &outcome);
             self.rearm_flight_timers(cx);
         } else {

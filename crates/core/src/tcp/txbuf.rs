@@ -35,8 +35,8 @@ pub struct TxBuf {
 }
 
 enum Repr {
-    /// The bytes are `data[head..]`. Not more than [`SMALL_MAX`]; empty exactly if `data` is.
-    Small { data: SmallVec<[u8; IN_PLACE]>, head: u32 },
+    /// The bytes are the last `len` of `data`. Not more than [`SMALL_MAX`]; empty exactly if `data` is.
+    Small { data: SmallVec<[u8; IN_PLACE]>, len: u32 },
     /// Never empty.
     Large(Box<Large>),
 }
@@ -72,13 +72,14 @@ struct Large {
 impl TxBuf {
     /// An empty buffer; holds no memory.
     pub const fn new() -> Self {
-        TxBuf { repr: Repr::Small { data: SmallVec::new_const(), head: 0 } }
+        TxBuf { repr: Repr::Small { data: SmallVec::new_const(), len: 0 } }
     }
 
     /// How many bytes it holds.
+    #[inline]
     pub fn len(&self) -> usize {
         match &self.repr {
-            Repr::Small { data, head } => data.len() - *head as usize,
+            Repr::Small { len, .. } => *len as usize,
             Repr::Large(large) => large.len(),
         }
     }
@@ -94,20 +95,22 @@ impl TxBuf {
         if data.is_empty() {
             return;
         }
-        if let Repr::Small { data: small, head } = &mut self.repr {
+        if let Repr::Small { data: small, len } = &mut self.repr {
             if small.len() + data.len() <= SMALL_MAX {
                 if small.is_empty() && data.len() > IN_PLACE {
                     small.reserve_exact(data.len());
                 }
                 extend_short(small, data);
+                *len += data.len() as u32;
                 return;
             }
-            let start = *head as usize;
+            let held = *len as usize;
+            let start = small.len() - held;
             // Moving costs no more than what was acknowledged since the last time.
-            if start >= small.len() - start && small.len() - start + data.len() <= SMALL_MAX {
+            if start >= held && held + data.len() <= SMALL_MAX {
                 small.drain(..start);
                 small.extend_from_slice(data);
-                *head = 0;
+                *len += data.len() as u32;
                 return;
             }
         }
@@ -125,8 +128,8 @@ impl TxBuf {
     /// [`MAX_SLICES`] slices.
     pub fn slice(&mut self, offset: usize, len: usize) -> Payload {
         match &mut self.repr {
-            Repr::Small { data, head } => {
-                let held = &data[*head as usize..];
+            Repr::Small { data, len: held } => {
+                let held = &data[data.len() - *held as usize..];
                 let start = offset.min(held.len());
                 let end = start + len.min(held.len() - start);
                 Payload::from(Bytes::copy_from_slice(&held[start..end]))
@@ -139,8 +142,8 @@ impl TxBuf {
     #[inline]
     pub fn copy_to(&self, offset: usize, out: &mut [u8]) -> usize {
         match &self.repr {
-            Repr::Small { data, head } => {
-                let held = &data[*head as usize..];
+            Repr::Small { data, len: held } => {
+                let held = &data[data.len() - *held as usize..];
                 let held = &held[offset.min(held.len())..];
                 let n = held.len().min(out.len());
                 copy_short(&mut out[..n], &held[..n]);
@@ -157,7 +160,7 @@ impl TxBuf {
         match &mut self.repr {
             _ if left == 0 => self.clear(),
             // At most SMALL_MAX.
-            Repr::Small { head, .. } => *head += n as u32,
+            Repr::Small { len, .. } => *len = left as u32,
             Repr::Large(large) => large.advance(n),
         }
     }
@@ -165,14 +168,14 @@ impl TxBuf {
     /// Drops everything.
     #[inline]
     pub fn clear(&mut self) {
-        if let Repr::Small { data, head } = &mut self.repr
+        if let Repr::Small { data, len } = &mut self.repr
             && !data.spilled()
         {
             data.clear();
-            *head = 0;
+            *len = 0;
             return;
         }
-        self.repr = Repr::Small { data: SmallVec::new_const(), head: 0 };
+        self.repr = Repr::Small { data: SmallVec::new_const(), len: 0 };
     }
 
     /// Bytes held, on the heap but for the very first. An acknowledged part of the first chunk (less than 64 KiB) does not count, nor what
@@ -191,8 +194,8 @@ impl TxBuf {
     }
 
     fn large(&mut self) -> &mut Large {
-        if let Repr::Small { data, head } = &mut self.repr {
-            let head = u64::from(*head);
+        if let Repr::Small { data, len } = &mut self.repr {
+            let head = (data.len() - *len as usize) as u64;
             let data = Bytes::from(core::mem::take(data).into_vec());
             let mut large = Large {
                 front: head,

@@ -195,6 +195,7 @@ impl Host {
         let mut cx = Cx {
             now: self.now,
             config: &self.config,
+            rules: &RecoveryConfig::from(&self.config),
             stats: &mut self.stats,
             trace: &mut self.trace,
             rng: &mut self.rng,

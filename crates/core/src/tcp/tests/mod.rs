@@ -69,6 +69,7 @@ macro_rules! cx {
         Cx {
             now: $h.now,
             config: &$h.config,
+            rules: &RecoveryConfig::from(&$h.config),
             stats: &mut $h.stats,
             trace: &mut $h.trace,
             rng: &mut $h.rng,
@@ -136,6 +137,7 @@ impl Host {
         let mut cx = Cx {
             now,
             config: &config,
+            rules: &RecoveryConfig::from(&config),
             stats: &mut stats,
             trace: &mut trace,
             rng: &mut rng,
