@@ -5,6 +5,7 @@
 //! | `shutdown(SHUT_WR)`: end of file here | FIN |
 //! | `close`, everything read: hang-up here | what is left is sent, then FIN |
 //! | `close`, data unread: ECONNRESET here | RST |
+//! | `shutdown(SHUT_RDWR)`, and data comes | RST |
 //! | end of file there | FIN from the peer |
 //! | what is pending, then ECONNRESET | RST from the peer, or the connection given up |
 //!
@@ -22,7 +23,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, Bytes};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown};
 use sockeye_core::socket::op::OpPoll;
-use sockeye_core::socket::{How, Ioctl, MsgFlags};
+use sockeye_core::socket::{How, Ioctl, MsgFlags, SockOpt, SockOptName};
 use sockeye_core::stack::Stack;
 use sockeye_core::{Errno, Instant, Payload, Ready, SocketId};
 use tokio::io::Interest;
@@ -241,8 +242,11 @@ impl Bridge {
 
     /// One step from the stack to the program.
     fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Over>> {
-        if self.down_way == Way::Done || self.hung_up {
+        if self.hung_up {
             return Poll::Pending;
+        }
+        if self.down_way == Way::Done {
+            return if self.up_way == Way::Open { self.poll_failure(cx) } else { Poll::Pending };
         }
         if !self.down.is_empty() {
             return self.poll_write(cx);
@@ -278,6 +282,19 @@ impl Bridge {
         }
     }
 
+    /// Whether the connection has failed since the peer ended its direction, though there is nothing to send.
+    fn poll_failure(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Over>> {
+        let id = self.entry.socket.id();
+        let ask = |stack: &mut Stack, now| match stack.getsockopt(now, id, SockOptName::Error) {
+            Ok(SockOpt::Error(Some(error))) | Err(error) => OpPoll::Ready(Err(error)),
+            Ok(_) => OpPoll::Wait { interest: Ready::ERR, deadline: Instant::NEVER },
+        };
+        match ready!(self.reader.poll(cx, ask)) {
+            Err(error) => Poll::Ready(Err(Over::Failed(errno_of(&error)))),
+            Ok(()) => Poll::Pending,
+        }
+    }
+
     /// Hands an urgent byte on as such.
     fn pass_urgent_on(&mut self, byte: u8) {
         self.received += 1;
@@ -290,6 +307,10 @@ impl Bridge {
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Over>> {
         if self.deaf {
+            // As Linux: after `shutdown` of both directions nobody is to take it, ever.
+            if self.entry.is_shut_both() && self.up_way == Way::Done {
+                return Poll::Ready(Err(Over::ClosedUnread));
+            }
             self.down.clear();
             return Poll::Ready(Ok(()));
         }

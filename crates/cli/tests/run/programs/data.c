@@ -129,6 +129,27 @@ static void shutdown_both(void)
     EQ(read_all(served, text, 8), 3);
 }
 
+/* What comes after both directions were shut down is answered by a reset. */
+static void late_data(void)
+{
+    int client, served;
+    char byte;
+    for (int first = 0; first < 2; first++) {
+        pair(&client, &served);
+        if (first)
+            OK(shutdown(client, SHUT_WR));
+        OK(shutdown(client, SHUT_RDWR));
+        EQ(read(served, &byte, 1), 0);
+        EQ(write(served, "late", 4), 4);
+        CHECK(polled(served, POLLIN, 2000) & POLLIN);
+        for (int tries = 0; !(polled(served, 0, 10) & POLLHUP); tries++)
+            CHECK(tries < 200);
+        FAILS(send(served, "x", 1, MSG_NOSIGNAL), EPIPE);
+        OK(close(client));
+        OK(close(served));
+    }
+}
+
 /* SIGPIPE comes, and MSG_NOSIGNAL keeps it away. */
 static volatile sig_atomic_t pipes;
 
@@ -516,7 +537,7 @@ static void linger(void)
 
 CASES({"reset_with_data", reset_with_data}, {"reset_without_data", reset_without_data},
       {"reset_so_error", reset_so_error}, {"closed_unread", closed_unread}, {"half_close", half_close},
-      {"shutdown_both", shutdown_both}, {"broken_pipe", broken_pipe}, {"peek", peek}, {"waitall", waitall},
+      {"shutdown_both", shutdown_both}, {"late_data", late_data}, {"broken_pipe", broken_pipe}, {"peek", peek}, {"waitall", waitall},
       {"out_of_band", out_of_band}, {"out_of_band_inline", out_of_band_inline},
       {"receive_timeouts", receive_timeouts}, {"send_file", send_file}, {"spliced", spliced},
       {"both_ways", both_ways}, {"edge_writer", edge_writer}, {"back_pressure", back_pressure},

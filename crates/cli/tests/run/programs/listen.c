@@ -404,6 +404,24 @@ static void unbound(void)
     FAILS(listen(client, 8), EINVAL);
 }
 
+/* AF_UNSPEC is AF_INET where the address is the wildcard. */
+static void unspecified(void)
+{
+    int fd = tcp(AF_INET, 0), v6 = tcp(AF_INET6, 0);
+    struct sockaddr_in6 address = {.sin6_family = AF_UNSPEC};
+    struct sockaddr_in *v4 = (struct sockaddr_in *)&address;
+    FAILS(bind(fd, (struct sockaddr *)v4, sizeof *v4 - 1), EINVAL);
+    v4->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    FAILS(bind(fd, (struct sockaddr *)v4, sizeof *v4), EAFNOSUPPORT);
+    v4->sin_addr.s_addr = htonl(INADDR_ANY);
+    FAILS(bind(v6, (struct sockaddr *)&address, sizeof address), EAFNOSUPPORT);
+    OK(bind(fd, (struct sockaddr *)v4, sizeof *v4));
+    int port = port_of(fd);
+    CHECK(port > 0);
+    OK(listen(fd, 8));
+    meet(port, fd);
+}
+
 /* Nothing of a listener is readable or writable but by accept. */
 static void listener_data(void)
 {
@@ -423,4 +441,5 @@ CASES({"backlog", backlog}, {"listen_twice", listen_twice}, {"would_block", woul
       {"receive_timeout", receive_timeout}, {"closed_with_queue", closed_with_queue},
       {"bound_again", bound_again}, {"gone_before_accept", gone_before_accept}, {"shut_down", shut_down},
       {"names", names}, {"ipv6", ipv6}, {"dual_stack", dual_stack}, {"v6only", v6only}, {"unbound", unbound},
+      {"unspecified", unspecified},
       {"listener_data", listener_data})

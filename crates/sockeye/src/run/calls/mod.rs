@@ -13,7 +13,7 @@ mod listen;
 mod options;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,6 +34,8 @@ const MPTCP: i32 = 262;
 const SCTP: i32 = 132;
 /// The most that a `sendto` taken here carries at once.
 const MOST: usize = 1 << 20;
+/// `sizeof(struct sockaddr_in)`.
+const SOCKADDR_IN: usize = 16;
 /// SIN6_LEN_RFC2133.
 const LEAST_IPV6: i32 = 24;
 /// UIO_MAXIOV.
@@ -153,11 +155,23 @@ fn address(caller: &Caller<'_>, entry: &Entry, at: u64, len: i32) -> Result<Opti
     }
 }
 
+/// `bind` to AF_UNSPEC, which Linux takes as AF_INET where the address is the wildcard.
+fn unspecified(caller: &Caller<'_>, entry: &Entry) -> Result<SocketAddr, Errno> {
+    let least = if entry.is_ipv6() { LEAST_IPV6 } else { SOCKADDR_IN as i32 };
+    if caller.int(2) < least {
+        return Err(Errno::EINVAL);
+    }
+    let bytes = caller.read(caller.word(1), SOCKADDR_IN)?;
+    if entry.is_ipv6() || bytes[4..8] != [0; 4] {
+        return Err(Errno::EAFNOSUPPORT);
+    }
+    Ok((Ipv4Addr::UNSPECIFIED, u16::from_be_bytes([bytes[2], bytes[3]])).into())
+}
+
 fn bind(supervisor: &Arc<Supervisor>, caller: &Caller<'_>, entry: &Arc<Entry>) -> Result<Answer, Errno> {
     let local = match address(caller, entry, caller.word(1), caller.int(2))? {
         Some(local) => local,
-        // Linux takes AF_UNSPEC as AF_INET where the address is the wildcard.
-        None => return Err(Errno::EAFNOSUPPORT),
+        None => unspecified(caller, entry)?,
     };
     let result = match entry.socket.bind(local) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
