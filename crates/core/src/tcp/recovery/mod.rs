@@ -87,6 +87,9 @@ impl UndoKind {
     }
 }
 
+/// TCP_TIMEOUT_MIN_US: so much longer than computed Linux waits for reordering and before a probe.
+const TIMEOUT_MIN: Duration = Duration::from_millis(2);
+
 /// The rules to follow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RecoveryConfig {
@@ -136,7 +139,7 @@ impl From<&Config> for RecoveryConfig {
             abc_limit_after_rto: if linux { 0 } else { 1 },
             validate: config.profile == Profile::Rfc,
             rescue: config.profile == Profile::Rfc,
-            tlp_slack: if linux { Duration::from_millis(2) } else { Duration::ZERO },
+            tlp_slack: if linux { TIMEOUT_MIN } else { Duration::ZERO },
             max_ack_delay: if linux { config.rto_min } else { Duration::from_millis(200) },
             rto: RtoPolicy::from(config),
         }

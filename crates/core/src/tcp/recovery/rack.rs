@@ -95,8 +95,7 @@ impl Flight {
             break;
         }
         if let Some(due) = pending {
-            // On Linux the timer runs two milliseconds longer (TCP_TIMEOUT_MIN_US).
-            self.reo_deadline = if self.by_segment { due.after_nanos(2_000_000) } else { due };
+            self.reo_deadline = if self.by_segment { due + TIMEOUT_MIN } else { due };
         }
     }
 
