@@ -165,7 +165,10 @@ fn join(supervisor: &Arc<Supervisor>, entry: &Arc<Entry>, theirs: &OwnedFd) -> R
     if !entry.begin_joining(Phase::Joined) {
         return Ok(()); // another call has done so
     }
-    let ours = supervisor.door.join(theirs).map_err(|error| errno(&error))?;
+    let ours = supervisor.door.join(theirs).map_err(|error| {
+        entry.set_phase(Phase::Spent);
+        errno(&error)
+    })?;
     remember(supervisor, entry);
     bridge::start(supervisor, entry.clone(), ours, 0, false);
     Ok(())
