@@ -25,8 +25,8 @@ pub(super) const SLICE_OVERHEAD: usize = 64;
 
 /// Contiguous bytes that grow at both ends and are read from the front. An empty queue holds no memory.
 pub(super) enum Queue {
-    /// The bytes are `data[head..]`, at most [`SMALL_MAX`]; empty exactly if `data` is.
-    Small { data: Few, head: u32 },
+    /// The bytes are the last `len` of `data`, at most [`SMALL_MAX`]; empty exactly if `data` is.
+    Small { data: Few, len: u32 },
     /// One slice, by reference; not empty.
     One(Bytes),
     /// Never empty.
@@ -50,12 +50,13 @@ impl Default for Queue {
 
 impl Queue {
     pub(super) const fn new() -> Self {
-        Queue::Small { data: SmallVec::new_const(), head: 0 }
+        Queue::Small { data: SmallVec::new_const(), len: 0 }
     }
 
+    #[inline]
     pub(super) fn len(&self) -> usize {
         match self {
-            Queue::Small { data, head } => data.len() - *head as usize,
+            Queue::Small { len, .. } => *len as usize,
             Queue::One(slice) => slice.len(),
             Queue::Many(many) => many.len,
         }
@@ -94,11 +95,14 @@ impl Queue {
         work(1);
         match self {
             _ if slice.is_empty() => {}
-            Queue::Small { data, .. } if slice.len() <= COPY_MAX && data.len() + slice.len() <= SMALL_MAX => {
+            Queue::Small { data, len }
+                if slice.len() <= COPY_MAX && data.len() + slice.len() <= SMALL_MAX =>
+            {
                 if data.is_empty() && slice.len() > IN_PLACE {
                     data.reserve_exact(slice.len());
                 }
                 data.extend_from_slice(&slice);
+                *len += slice.len() as u32;
             }
             Queue::Small { data, .. } if data.is_empty() => *self = Queue::One(slice),
             _ => self.many().push(slice),
@@ -119,11 +123,14 @@ impl Queue {
     pub(super) fn push_copy(&mut self, bytes: &[u8]) {
         work(1);
         match self {
-            Queue::Small { data, .. } if bytes.len() <= COPY_MAX && data.len() + bytes.len() <= SMALL_MAX => {
+            Queue::Small { data, len }
+                if bytes.len() <= COPY_MAX && data.len() + bytes.len() <= SMALL_MAX =>
+            {
                 if data.is_empty() && bytes.len() > IN_PLACE {
                     data.reserve_exact(bytes.len());
                 }
                 extend_short(data, bytes);
+                *len += bytes.len() as u32;
             }
             _ => self.push(Bytes::copy_from_slice(bytes)),
         }
@@ -139,18 +146,19 @@ impl Queue {
             *self = other;
             return;
         }
-        if let (Queue::Small { data, head }, Queue::Small { data: more, head: more_head }) =
+        if let (Queue::Small { data, len }, Queue::Small { data: more, len: more_len }) =
             (&mut *self, &mut other)
         {
-            let (mine, its) = (&data[*head as usize..], &more[*more_head as usize..]);
+            let (mine, its) = (last(data, *len), last(more, *more_len));
             if mine.len() + its.len() <= SMALL_MAX {
                 if mine.len() < its.len() {
                     work(mine.len());
-                    prepend(more, more_head, mine);
+                    prepend(more, more_len, mine);
                     *self = other;
                 } else {
                     work(its.len());
                     data.extend_from_slice(its);
+                    *len += *more_len;
                 }
                 return;
             }
@@ -206,7 +214,7 @@ impl Queue {
     /// Copies the bytes behind the first `skip` into `out`; returns how many there were.
     pub(super) fn peek(&self, skip: usize, out: &mut [u8]) -> usize {
         match self {
-            Queue::Small { data, head } => copy(&data[*head as usize..], skip, out),
+            Queue::Small { data, len } => copy(last(data, *len), skip, out),
             Queue::One(slice) => copy(slice, skip, out),
             Queue::Many(many) => many.peek(skip, out),
         }
@@ -215,17 +223,15 @@ impl Queue {
     /// Copies the first bytes into `out` and drops them; returns how many there were.
     #[inline]
     pub(super) fn read(&mut self, out: &mut [u8]) -> usize {
-        if let Queue::Small { data, head } = self
+        if let Queue::Small { data, len } = self
             && !data.spilled()
         {
-            let held = &data[*head as usize..];
+            let held = last(data, *len);
             let n = held.len().min(out.len());
             copy_short(&mut out[..n], &held[..n]);
-            if n == held.len() {
+            *len -= n as u32;
+            if *len == 0 {
                 data.clear();
-                *head = 0;
-            } else {
-                *head += n as u32;
             }
             return n;
         }
@@ -253,13 +259,12 @@ impl Queue {
         let n = n.min(self.len());
         let rest = self.len() - n;
         match self {
-            Queue::Small { data, head } if rest == 0 && !data.spilled() => {
+            Queue::Small { data, len } if rest == 0 && !data.spilled() => {
                 data.clear();
-                *head = 0;
+                *len = 0;
             }
             _ if rest == 0 => *self = Queue::new(),
-            // At most SMALL_MAX.
-            Queue::Small { head, .. } => *head += n as u32,
+            Queue::Small { len, .. } => *len = rest as u32,
             Queue::One(slice) => slice.advance(n),
             Queue::Many(many) => {
                 let mut left = n;
@@ -279,13 +284,13 @@ impl Queue {
         let n = max.min(self.len());
         let slice = match self {
             _ if n == 0 => return Bytes::new(),
-            Queue::Small { data, head } => {
-                let start = *head as usize;
-                if n == data.len() - start && start == 0 {
-                    whole(core::mem::take(data), 0)
+            Queue::Small { data, len } => {
+                if n == data.len() {
+                    *len = 0;
+                    whole(core::mem::take(data), n as u32)
                 } else {
-                    let slice = Bytes::copy_from_slice(&data[start..start + n]);
-                    *head += n as u32;
+                    let slice = Bytes::copy_from_slice(&last(data, *len)[..n]);
+                    *len -= n as u32;
                     slice
                 }
             }
@@ -322,8 +327,8 @@ impl Queue {
             let mut many = Box::new(Many::default());
             many.len = self.len();
             match core::mem::take(self) {
-                Queue::Small { mut data, head } => {
-                    data.drain(..head as usize);
+                Queue::Small { mut data, len } => {
+                    data.drain(..data.len() - len as usize);
                     many.tail = data.into_vec();
                 }
                 Queue::One(slice) => many.slices.push_back(slice),
@@ -368,7 +373,7 @@ impl Many {
         work(other.parts());
         match other {
             Queue::One(slice) => self.push(slice),
-            Queue::Small { data, head } => self.push(whole(data, head)),
+            Queue::Small { data, len } => self.push(whole(data, len)),
             Queue::Many(mut other) => {
                 other.seal();
                 for slice in other.slices.drain(..) {
@@ -382,7 +387,7 @@ impl Many {
         work(other.parts());
         match other {
             Queue::One(slice) => self.push_front(slice),
-            Queue::Small { data, head } => self.push_front(whole(data, head)),
+            Queue::Small { data, len } => self.push_front(whole(data, len)),
             Queue::Many(mut other) => {
                 other.seal();
                 while let Some(slice) = other.slices.pop_back() {
@@ -441,31 +446,34 @@ impl Many {
     }
 }
 
-/// Puts `more` before `data[head..]`; when there is no room there, as much room is made as there are bytes.
-fn prepend(data: &mut Few, head: &mut u32, more: &[u8]) {
-    let start = *head as usize;
-    if start < more.len() {
-        let held = &data[start..];
+/// The last `len` bytes.
+#[inline]
+fn last(data: &Few, len: u32) -> &[u8] {
+    &data[data.len() - len as usize..]
+}
+
+/// Puts `more` before the last `len` bytes of `data`; when there is no room there, as much room is made as there are bytes.
+fn prepend(data: &mut Few, len: &mut u32, more: &[u8]) {
+    if data.len() - (*len as usize) < more.len() {
+        let held = last(data, *len);
         work(held.len());
         let room = more.len() + held.len();
         let mut moved = Few::with_capacity(room + held.len());
         moved.resize(room, 0);
         moved.extend_from_slice(held);
         *data = moved;
-        *head = room as u32;
     }
-    let end = *head as usize;
+    let end = data.len() - *len as usize;
     data[end - more.len()..end].copy_from_slice(more);
-    *head -= more.len() as u32;
+    *len += more.len() as u32;
 }
 
-/// The bytes `data[head..]` as a slice that holds no more than them.
-fn whole(data: Few, head: u32) -> Bytes {
-    let held = &data[head as usize..];
-    if data.spilled() && data.capacity() == held.len() {
+/// The last `len` bytes of `data` as a slice that holds no more than them.
+fn whole(data: Few, len: u32) -> Bytes {
+    if data.spilled() && data.capacity() == len as usize {
         Bytes::from(data.into_vec())
     } else {
-        Bytes::copy_from_slice(held)
+        Bytes::copy_from_slice(last(&data, len))
     }
 }
 
