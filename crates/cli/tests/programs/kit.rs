@@ -16,13 +16,19 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// 50 ms there and back, and every hundredth segment lost each way.
 pub const BAD_LINK: &str = "--link=delay=25ms,loss=1%";
 
+/// Says why a test cannot be run here; fails where it has to be.
+#[track_caller]
+pub fn skip(why: &str) {
+    let required = std::env::var("SOCKEYE_REQUIRE_PEERS").is_ok_and(|value| value == "1");
+    assert!(!required, "{why}, and SOCKEYE_REQUIRE_PEERS=1");
+    println!("skipped: {why}");
+}
+
 /// A folder of the test's own; `None`, and the reason printed, where the machine lacks a program that it needs.
 pub fn folder(programs: &[&str]) -> Option<tempfile::TempDir> {
     let missing = programs.iter().find(|program| find(program).is_none());
     if let Some(missing) = missing {
-        let required = std::env::var("SOCKEYE_REQUIRE_PEERS").is_ok_and(|value| value == "1");
-        assert!(!required, "`{missing}` is not installed, and SOCKEYE_REQUIRE_PEERS=1");
-        println!("skipped: `{missing}` is not installed");
+        skip(&format!("`{missing}` is not installed"));
         return None;
     }
     let folder = tempfile::tempdir().expect("a temporary folder");

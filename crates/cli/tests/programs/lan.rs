@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use crate::databases::{Database, all_transactions, is_complete, redis, unprivileged};
 use crate::kit::{
-    BAD_LINK, Outcome, Server, compile, digest_of, find, folder, make_file, output, sockeye, sources,
+    BAD_LINK, Outcome, Server, compile, digest_of, find, folder, make_file, output, skip, sockeye, sources,
     wait_for,
 };
 use crate::languages::{build_go, build_java};
@@ -142,7 +142,7 @@ fn postgresql_on_a_lan() {
 fn ssh_on_a_lan() {
     let Some(folder) = folder(&["ssh", "scp", "sshd", "ssh-keygen", "python3"]) else { return };
     if !rustix::process::geteuid().is_root() {
-        return println!("skipped: sshd needs root");
+        return skip("sshd needs root");
     }
     std::fs::create_dir_all("/run/sshd").expect("a folder");
     let [server, client, large] = settings(folder.path());

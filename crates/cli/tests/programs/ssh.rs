@@ -5,7 +5,8 @@ use std::path::Path;
 use rustix::process::Signal;
 
 use crate::kit::{
-    BAD_LINK, Server, digest_of, file_server, find, folder, free_port, kernel, make_file, output, sockeye,
+    BAD_LINK, Server, digest_of, file_server, find, folder, free_port, kernel, make_file, output, skip,
+    sockeye,
 };
 
 /// Keys and settings for a server and a client that know each other.
@@ -36,7 +37,7 @@ pub fn settings(folder: &Path) -> [String; 3] {
 fn ssh_and_scp_both_ways() {
     let Some(folder) = folder(&["ssh", "scp", "sshd", "ssh-keygen"]) else { return };
     if !rustix::process::geteuid().is_root() {
-        return println!("skipped: sshd needs root");
+        return skip("sshd needs root");
     }
     // Where sshd separates its privileges.
     std::fs::create_dir_all("/run/sshd").expect("a folder");

@@ -13,7 +13,7 @@ pub const KINDS: [CongestionKind; 3] = [Cubic, Reno, Bbr];
 ///
 /// BBR with losses is not held to what Linux carries. Linux's version 1 does not look at loss at all; version 3 takes a round
 /// trip that lost more than 2 % for a sign that it is too fast, and lowers what it lets be in flight. At 3 % nearly all are
-/// above that. At 1 % and 430 segments a round trip one of thirty is, one of eight where losses come four at a time: what a
+/// above that. At 1 % and 430 segments a round trip one of thirty is, one of six where losses come four at a time: what a
 /// probe for more bandwidth learns then is that there is none, and it cruises at 85 % of that (its headroom) for seconds.
 pub struct Path {
     pub link: &'static str,

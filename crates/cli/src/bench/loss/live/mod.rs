@@ -47,18 +47,18 @@ const SHORT_PATHS: [&str; 2] =
 const SHORT_FLOWS: usize = 25;
 /// A queue that marks early, with ECN asked for by both: the kernel's four pairs, and DCTCP, which this kernel may not have.
 const MARKING_PATH: &str = "delay=5ms,rate=100mbit,queue=250kb,mark=60kb";
-/// So many flows to one receiver of the kernel's, of the first kind and of the second; the share of the first is told.
-const MIXES: [[(usize, Whose, &str); 2]; 10] = [
-    [(1, Whose::Kernel, "cubic"), (1, Whose::Kernel, "cubic")],
-    [(1, Whose::Ours, "cubic"), (1, Whose::Kernel, "cubic")],
-    [(1, Whose::Kernel, "reno"), (1, Whose::Kernel, "cubic")],
-    [(1, Whose::Ours, "reno"), (1, Whose::Kernel, "cubic")],
-    [(1, Whose::Kernel, "bbr"), (1, Whose::Kernel, "cubic")],
-    [(1, Whose::Ours, "bbr"), (1, Whose::Kernel, "cubic")],
-    [(2, Whose::Kernel, "cubic"), (2, Whose::Kernel, "cubic")],
-    [(2, Whose::Ours, "cubic"), (2, Whose::Kernel, "cubic")],
-    [(4, Whose::Kernel, "cubic"), (4, Whose::Kernel, "cubic")],
-    [(4, Whose::Ours, "cubic"), (4, Whose::Kernel, "cubic")],
+/// To one receiver of the kernel's: so many flows of a kind, whose share is told, and as many of the kernel's cubic.
+const MIXES: [(usize, Whose, &str); 10] = [
+    (1, Whose::Kernel, "cubic"),
+    (1, Whose::Ours, "cubic"),
+    (1, Whose::Kernel, "reno"),
+    (1, Whose::Ours, "reno"),
+    (1, Whose::Kernel, "bbr"),
+    (1, Whose::Ours, "bbr"),
+    (2, Whose::Kernel, "cubic"),
+    (2, Whose::Ours, "cubic"),
+    (4, Whose::Kernel, "cubic"),
+    (4, Whose::Ours, "cubic"),
 ];
 const MIX_PATH: &str = "delay=10ms,rate=50mbit,queue=125kb";
 const PORT: u16 = 7_000;
@@ -102,7 +102,7 @@ impl Row {
         parts.join(" + ")
     }
 
-    /// How many senders the first kind has.
+    /// How many senders the first kind has: in a mix, half.
     fn first(&self) -> usize {
         self.senders.len().div_ceil(2)
     }
@@ -133,10 +133,10 @@ fn rows(args: &LossArgs) -> Vec<Row> {
         receiver: Whose::Ours,
     };
     rows.push(dctcp);
-    rows.extend(MIXES.map(|mix| Row {
+    rows.extend(MIXES.map(|(n, whose, cc)| Row {
         kind: Kind::Mix,
         link: MIX_PATH,
-        senders: mix.into_iter().flat_map(|(n, whose, cc)| vec![(whose, cc); n]).collect(),
+        senders: [vec![(whose, cc); n], vec![(Whose::Kernel, "cubic"); n]].concat(),
         receiver: Whose::Kernel,
     }));
     rows.sort_by_key(|row| row.kind); // each table in one piece

@@ -87,6 +87,17 @@ fn what_waited_for_a_timeout_is_no_sample() {
     }
 }
 
+/// Three segments, of which the first goes out again after 5 s; `millis` later comes D-SACK, with the echo of what came first.
+fn sample_of_a_copy(s: &mut Sender, millis: u64) -> Option<Duration> {
+    s.send(3);
+    s.wait(5_000);
+    let _ = s.rto();
+    assert_eq!(s.resend_numbers(), [0]);
+    s.wait(millis);
+    s.echo = Some(5_000 + millis);
+    s.ack(3, &[(0, 1)]).rtt_sample
+}
+
 /// The answers to a flight are lost, and the copy that the timer sends is answered by D-SACK, with the timestamp of what
 /// came first (RFC 7323 5.3 R2: what lies outside of the window does not change it): the round trip is the copy's. On a
 /// link that loses much in both directions the echo would grow with the RTO, and the RTO with it.
@@ -96,14 +107,7 @@ fn what_waited_for_a_timeout_is_no_sample() {
 fn a_copy_answered_by_dsack_is_timed_from_when_it_was_sent() {
     let mut s = Sender::reno(10);
     let before = s.rtt.rto_without_backoff(&s.cfg.rto);
-    s.send(3);
-    s.wait(5_000);
-    let _ = s.rto();
-    assert_eq!(s.resend_numbers(), [0]);
-    s.wait(100);
-    s.echo = Some(5_100);
-    let out = s.ack(3, &[(0, 1)]);
-    assert_eq!(out.rtt_sample, Some(Duration::from_millis(100)));
+    assert_eq!(sample_of_a_copy(&mut s, 100), Some(Duration::from_millis(100)));
     assert!(s.rtt.rto_without_backoff(&s.cfg.rto) <= before, "{:?}", s.rtt);
 }
 
@@ -112,15 +116,8 @@ fn a_copy_answered_by_dsack_is_timed_from_when_it_was_sent() {
 /// Shows: rfc6298-s3-a
 #[test]
 fn a_dsack_too_early_for_the_copy_is_timed_by_its_echo() {
-    let mut s = Sender::reno(10);
-    s.send(3);
-    s.wait(5_000);
-    let _ = s.rto();
-    assert_eq!(s.resend_numbers(), [0]);
-    s.wait(20);
-    s.echo = Some(5_020);
-    let out = s.ack(3, &[(0, 1)]);
-    assert_eq!(out.rtt_sample, Some(Duration::from_millis(5_020)));
+    let sample = sample_of_a_copy(&mut Sender::reno(10), 20);
+    assert_eq!(sample, Some(Duration::from_millis(5_020)));
 }
 
 /// Shows: rfc8985-s6.3-a
