@@ -240,7 +240,7 @@ impl Stack {
         self.send_any(key, out)
     }
 
-    /// Sends what the connection has just made where it is signed, or cut, or goes nowhere near: returns how many packets.
+    /// Sends what the connection has just made where it is signed, or cut, or has nowhere to go: returns how many packets.
     #[inline(never)]
     fn send_any(&mut self, key: Key, out: &mut Vec<(InterfaceId, Packet)>) -> usize {
         let Stack { sockets, routes, outgoing, hash, .. } = self;

@@ -276,10 +276,11 @@ impl Connection {
         }
         let gap = micros_between(rcv.ack.last_data, cx.now);
         if rcv.ack.ato == 0 {
-            rcv.begin_quick_acks(cx.config, micros(cx.config.delack_min));
+            rcv.renew_quick_acks(cx.config);
+            rcv.ack.ato = micros(cx.config.delack_min);
         } else if adapt_delay(&mut rcv.ack, gap, cx.config) {
             // A long pause: the peer may be in slow start again.
-            rcv.begin_quick_acks(cx.config, rcv.ack.ato);
+            rcv.renew_quick_acks(cx.config);
         }
         rcv.ack.last_data = cx.now;
         rcv.grow_window(seg, cx.config.rmem[2]);
@@ -391,10 +392,12 @@ impl Connection {
 fn adapt_delay(ack: &mut rcv::AckSchedule, gap: u32, config: &Config) -> bool {
     let min = micros(config.delack_min);
     let max = micros(config.delack_max);
-    let paused = gap > min / 2 && adapt_to_pause(ack, gap, max, config.profile);
-    if gap <= min / 2 {
+    let paused = if gap <= min / 2 {
         ack.ato = ack.ato / 2 + min / 2;
-    }
+        false
+    } else {
+        adapt_to_pause(ack, gap, max, config.profile)
+    };
     ack.ato = ack.ato.clamp(min.min(max), max);
     paused
 }
@@ -413,11 +416,10 @@ fn adapt_to_pause(ack: &mut rcv::AckSchedule, gap: u32, max: u32, profile: crate
 }
 
 impl Rcv {
-    /// So many ACKs as quick ACK mode has, and the delay after them, microseconds.
+    /// As many ACKs at once as quick ACK mode has.
     #[inline(never)]
-    fn begin_quick_acks(&mut self, config: &Config, ato: u32) {
+    fn renew_quick_acks(&mut self, config: &Config) {
         self.ack.quick = self.quick_acks(config);
-        self.ack.ato = ato;
     }
 
     /// Quick ACK mode: the peer is recovering or starting and needs every ACK.

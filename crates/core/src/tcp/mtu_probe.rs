@@ -201,7 +201,8 @@ impl Connection {
     /// and halved at each further timeout (RFC 2923 2.1, RFC 4821 7.7, Linux's `tcp_mtu_probing`).
     ///
     /// Where segments of this size did get through before, that many are lost is likelier than that the path has changed: it
-    /// takes twice as many time-outs, or a link that loses a fifth would make segments smaller and smaller.
+    /// takes twice as many time-outs, and smaller ones that are lost as well are not made smaller still: else a link that
+    /// loses a fifth would make segments smaller and smaller.
     pub(super) fn suspect_black_hole(&mut self, cx: &mut Cx<'_>) {
         let large = self.flight.as_ref().map_or(0, |flight| flight.outstanding()).min(u32::from(self.mss));
         if cx.config.mtu_probing == MtuProbing::Off || !self.discovers_mtu(cx.config) {
@@ -219,9 +220,8 @@ impl Connection {
             Some(search) if large + overhead < u32::from(search.low) => return, // small ones vanish as well
             Some(search) => {
                 if proven == 0 && search.proven != 0 {
-                    search.small_lost += 1;
-                    if search.small_lost >= SMALL_LOST {
-                        search.small_lost = SMALL_LOST;
+                    search.small_lost = (search.small_lost + 1).min(SMALL_LOST);
+                    if search.small_lost == SMALL_LOST {
                         return;
                     }
                 }
