@@ -9,7 +9,7 @@ use crate::tcp::segment::segments;
 use crate::trace::{DropReason, Record, What};
 use crate::wire::ip::IpTemplate;
 use crate::wire::tcp::{self, ChecksumMode, Header};
-use crate::wire::{gso, md5};
+use crate::wire::{gso, lean, md5};
 use signature::Md5Key;
 
 /// Control packets that wait for `transmit`; beyond it they are dropped and counted (RFC 4987: a flood of
@@ -227,29 +227,50 @@ impl Stack {
             }
             return 0;
         }
-        let template = template_of(conn, &socket.options, outgoing, hash);
-        if let (Link::Interface(id), Some(interface)) = (link, interface)
-            && outgoing.hdr.options.signature.is_none()
-            && (is_short(outgoing, interface) || fits(&template, outgoing, interface))
+        if outgoing.lean
+            && let (Link::Interface(id), Some(interface)) = (link, interface)
+            && HEADERS_MAX + u32::from(outgoing.held) <= u32::from(interface.mtu)
+            && let (SocketAddr::V4(local), SocketAddr::V4(remote)) =
+                (&conn.tuple().local, &conn.tuple().remote)
+            && socket.options.ip_options.is_none()
         {
+            // A short segment with the usual headers, of which requests and answers are made.
             stats.ip_out_requests += 1;
-            pass_idents(conn, outgoing);
-            emit(conn, &template, outgoing, (id, interface), out);
+            let addresses = (*local.ip(), *remote.ip());
+            let template = template_of(conn, &socket.options, outgoing, hash);
+            conn.ident = conn.ident.wrapping_add(1);
+            // It is made where it stays: `push` would move it there.
+            out.extend(core::iter::once(()).map(|()| (id, Packet::EMPTY)));
+            let Some((_, packet)) = out.last_mut() else { return 0 };
+            let (hdr, held) = (&outgoing.hdr, usize::from(outgoing.held));
+            conn.copy_text(hdr.seq, lean::text_in(packet, hdr, held));
+            lean::write_short(packet, addresses, (&template, hdr), held, checksum_mode(interface));
             return 1;
         }
         self.send_any(key, out)
     }
 
-    /// Sends what the connection has just made where it is signed, or cut, or has nowhere to go: returns how many packets.
+    /// Sends what the connection has just made, of whatever kind: returns how many packets.
     #[inline(never)]
     fn send_any(&mut self, key: Key, out: &mut Vec<(InterfaceId, Packet)>) -> usize {
-        let Stack { sockets, routes, outgoing, hash, .. } = self;
+        let Stack { sockets, routes, outgoing, hash, stats, .. } = self;
         let Some(socket) = sockets.get_mut(key) else { return 0 };
         let Kind::Connection(conn) = &mut socket.kind else { return 0 };
         let link = socket.link;
         let interface = usable(routes, link);
         let template = template_of(conn, &socket.options, outgoing, hash);
         pass_idents(conn, outgoing);
+        if let (Link::Interface(id), Some(interface)) = (link, interface)
+            && outgoing.hdr.options.signature.is_none()
+            && fits(&template, outgoing, interface)
+        {
+            stats.ip_out_requests += 1;
+            out.resize_with(out.len() + 1, || (id, Packet::EMPTY));
+            if let Some((_, packet)) = out.last_mut() {
+                emit(conn, &template, outgoing, packet, checksum_mode(interface));
+            }
+            return 1;
+        }
         conn.fill(outgoing);
         let data = core::mem::take(&mut outgoing.data);
         let before = out.len();
@@ -389,36 +410,8 @@ fn max_text(interface: &Interface, packets: usize) -> u32 {
     most.min(65_535).saturating_sub(HEADERS_MAX)
 }
 
-/// Makes the packet of a segment that a link takes as it is, where it stays: `push` would move it there.
-#[inline(always)]
+/// Makes the packet of a segment that a link takes as it is.
 fn emit(
-    conn: &mut Connection,
-    template: &IpTemplate<'_>,
-    outgoing: &mut Outgoing,
-    (id, interface): (InterfaceId, &Interface),
-    out: &mut Vec<(InterfaceId, Packet)>,
-) {
-    let mode = checksum_mode(interface);
-    out.resize_with(out.len() + 1, || (id, Packet::EMPTY));
-    let Some((_, packet)) = out.last_mut() else { return };
-    let (hdr, held) = (&outgoing.hdr, usize::from(outgoing.held));
-    if held > 0 {
-        let copy = |to: &mut [u8]| conn.copy_text(hdr.seq, to);
-        if let (SocketAddr::V4(local), SocketAddr::V4(remote)) = (conn.tuple().local, conn.tuple().remote)
-            && template.ip_options.is_empty()
-            && hdr.options.at_most_timestamps()
-        {
-            // A short segment with the usual headers, of which requests and answers are made.
-            let addresses = (*local.ip(), *remote.ip());
-            return tcp::build_lean_into(packet, addresses, (template, hdr), held, copy, mode);
-        }
-    }
-    emit_any(conn, template, outgoing, packet, mode);
-}
-
-/// Makes the packet of any segment.
-#[inline(never)]
-fn emit_any(
     conn: &mut Connection,
     template: &IpTemplate<'_>,
     outgoing: &mut Outgoing,
@@ -468,12 +461,6 @@ fn template_of<'a>(
 #[inline(always)]
 fn pass_idents(conn: &mut Connection, outgoing: &Outgoing) {
     conn.ident = conn.ident.wrapping_add(segments(outgoing.text_len(), outgoing.gso_size) as u16);
-}
-
-/// Whether a segment is so short that nearly every link takes it as it is.
-#[inline(always)]
-fn is_short(out: &Outgoing, interface: &Interface) -> bool {
-    out.held > 0 && out.gso_size == 0 && HEADERS_MAX + u32::from(out.held) <= u32::from(interface.mtu)
 }
 
 /// Whether the link takes a segment as it is, without cutting.

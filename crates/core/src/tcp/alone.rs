@@ -41,10 +41,11 @@ impl Connection {
         ack.pingpong |= ack.ato > 0 && micros_between(ack.last_data, cx.now) < ack.ato;
         self.begin_alone(cx, seq, out);
         out.held = len as u8;
+        out.lean = self.options.md5.is_none();
         self.leave_alone(cx, len, out);
         self.snd.nxt = seq + len;
         let rto = cx.now.after_nanos(rto);
-        let probe = flight.tlp_deadline(&self.rtt, &self.persist, rules, rto);
+        let probe = flight.first_tlp_deadline(&self.rtt, &self.persist, rules, rto);
         self.flight = Some(flight);
         self.timers.set(Timer::Retransmit, rto);
         self.timers.set(Timer::LossProbe, probe);

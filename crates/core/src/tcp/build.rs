@@ -64,6 +64,7 @@ impl Connection {
             hdr.options.signature = self.md5_key().map(|_| [0; md5::DIGEST]);
         }
         out.held = 0;
+        out.lean = false;
         out.gso_size = 0;
         out.tos = self.options.tos & !3;
         out.ttl = self.options.ttl.unwrap_or(cx.config.default_ttl).max(1);
@@ -302,6 +303,7 @@ impl Connection {
     /// Fetches the text of a segment of [`Connection::transmit_into`] by reference.
     pub(crate) fn fill(&mut self, out: &mut Outgoing) {
         let held = core::mem::take(&mut out.held);
+        out.lean = false;
         if held > 0 {
             out.data = self.snd.text(out.hdr.seq, usize::from(held));
         }

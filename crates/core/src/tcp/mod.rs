@@ -126,8 +126,6 @@ pub struct Connection {
     search: Option<Box<mtu_probe::Search>>,
     /// Records, and what is told of single writes; nothing while nobody asks.
     records: Option<Box<records::Records>>,
-    /// From where SO_TIMESTAMPING counts bytes.
-    stamp_base: SeqNum,
     /// What is to be sent besides data.
     due: Due,
     /// Unanswered retransmissions, or handshake attempts, or probes in a row.
@@ -140,8 +138,6 @@ pub struct Connection {
     keepalive_probes: u8,
     /// When the present series of retransmissions or probes began.
     trouble_since: Instant,
-    /// The user timeout adopted from the peer (RFC 5482), seconds; 0: none.
-    adopted_timeout: u32,
     /// What is added to the timestamp clock (RFC 7323 7.1).
     ts_offset: u32,
     /// How often its unwelcome segments were answered; nothing while there were none.
@@ -221,6 +217,8 @@ struct Counters {
     total_retrans: u32,
     dsack_dups: u32,
     rcv_ooopack: u32,
+    /// From where SO_TIMESTAMPING counts bytes.
+    stamp_base: SeqNum,
     last_data_sent: Instant,
     last_ack_recv: Instant,
 }

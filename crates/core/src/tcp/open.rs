@@ -86,7 +86,6 @@ impl Connection {
             persist_backoff: 0,
             keepalive_probes: 0,
             trouble_since: cx.now,
-            adopted_timeout: 0,
             ts_offset: 0,
             challenge: None,
             ecn: ecn::EcnState::default(),
@@ -99,8 +98,7 @@ impl Connection {
             ident: 0,
             rcv_tos: 0,
             records: None,
-            stamp_base: iss + 1,
-            counters: Counters { last_ack_recv: cx.now, ..Counters::default() },
+            counters: Counters { last_ack_recv: cx.now, stamp_base: iss + 1, ..Counters::default() },
             chrono: chrono::Chrono::default(),
         }
     }

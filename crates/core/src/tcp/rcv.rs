@@ -239,8 +239,10 @@ impl Rcv {
     #[inline]
     pub fn wants_window_update(&self) -> bool {
         let (current, unit) = (self.wnd(), 1 << self.wscale);
-        // Neither what is free nor what is kept, rounded up, comes to twice of it: so it nearly always is.
-        if current >= unit && self.free().saturating_add(unit) <= current.saturating_mul(2) {
+        // Neither what may be announced nor what is kept, rounded up, comes to twice of it: so it nearly always is.
+        let twice = current.saturating_mul(2);
+        let most = |free: u32| free.saturating_add(unit) <= twice;
+        if current >= unit && ((self.as_linux && most(self.space.ssthresh)) || most(self.free())) {
             return false;
         }
         let next = self.select_window();

@@ -148,7 +148,7 @@ impl Connection {
             return;
         }
         let end = self.snd.end();
-        let key = if flags & OPT_ID != 0 { end.since(self.stamp_base) - 1 } else { 0 };
+        let key = if flags & OPT_ID != 0 { end.since(self.counters.stamp_base) - 1 } else { 0 };
         let records = self.records.get_or_insert_with(Box::default);
         // Linux has room for one in a segment: what shares it with later text gives way to that.
         if records.watched.len() < MAX {
@@ -160,7 +160,7 @@ impl Connection {
     /// written yet, else from what is not acknowledged).
     pub(super) fn count_bytes_from_here(&mut self, flags: u32) {
         let from = if flags & OPT_ID_TCP != 0 { self.snd.end() } else { self.snd.una };
-        self.stamp_base = from.max(self.snd.buf_seq);
+        self.counters.stamp_base = from.max(self.snd.buf_seq);
     }
 
     /// Takes the oldest message out of the error queue.

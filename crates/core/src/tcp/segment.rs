@@ -160,6 +160,8 @@ pub struct Outgoing {
     /// [`Connection::fill`]: super::Connection::fill
     /// [`Connection::copy_text`]: super::Connection::copy_text
     pub(crate) held: u8,
+    /// It is one segment whose text is `held`, and whose options are timestamps at most.
+    pub(crate) lean: bool,
     /// Text bytes of each segment of the wire, 0 if it is one.
     pub gso_size: u16,
     /// Traffic class.
@@ -179,6 +181,7 @@ impl Default for Outgoing {
             hdr: Header::default(),
             data: Payload::new(),
             held: 0,
+            lean: false,
             gso_size: 0,
             tos: 0,
             ttl: 0,

@@ -39,6 +39,8 @@ pub(crate) struct Snd {
     pub buf_seq: SeqNum,
     /// The TX buffer.
     pub buf: TxBuf,
+    /// The user timeout adopted from the peer (RFC 5482), seconds; 0: none.
+    pub adopted_timeout: u32,
     /// How many bytes the TX buffer may hold.
     pub capacity: u32,
     /// Shift of the windows that the peer announces.
@@ -70,6 +72,7 @@ impl Snd {
             sml: iss,
             buf_seq: iss + 1,
             buf: TxBuf::new(),
+            adopted_timeout: 0,
             capacity,
             wscale: 0,
             urgent: false,

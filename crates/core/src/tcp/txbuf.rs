@@ -32,11 +32,13 @@ const PIECE_MIN: usize = 512;
 /// The bytes from SND.UNA on. Offsets are counted from there.
 pub struct TxBuf {
     repr: Repr,
+    /// How many they are: asked for at every step.
+    len: u32,
 }
 
 enum Repr {
-    /// The bytes are the last `len` of `data`. Not more than [`SMALL_MAX`]; empty exactly if `data` is.
-    Small { data: SmallVec<[u8; IN_PLACE]>, len: u32 },
+    /// The bytes are the last of these, at most [`SMALL_MAX`]; none exactly if there are none of these.
+    Small(SmallVec<[u8; IN_PLACE]>),
     /// Never empty.
     Large(Box<Large>),
 }
@@ -72,16 +74,13 @@ struct Large {
 impl TxBuf {
     /// An empty buffer; holds no memory.
     pub const fn new() -> Self {
-        TxBuf { repr: Repr::Small { data: SmallVec::new_const(), len: 0 } }
+        TxBuf { repr: Repr::Small(SmallVec::new_const()), len: 0 }
     }
 
     /// How many bytes it holds.
     #[inline]
     pub fn len(&self) -> usize {
-        match &self.repr {
-            Repr::Small { len, .. } => *len as usize,
-            Repr::Large(large) => large.len(),
-        }
+        self.len as usize
     }
 
     /// Whether it holds nothing.
@@ -95,31 +94,35 @@ impl TxBuf {
         if data.is_empty() {
             return;
         }
-        if let Repr::Small { data: small, len } = &mut self.repr {
+        let held = self.len();
+        self.len += data.len() as u32;
+        if let Repr::Small(small) = &mut self.repr {
             if small.len() + data.len() <= SMALL_MAX {
                 if small.is_empty() && data.len() > IN_PLACE {
                     small.reserve_exact(data.len());
                 }
                 extend_short(small, data);
-                *len += data.len() as u32;
                 return;
             }
-            let held = *len as usize;
             let start = small.len() - held;
             // Moving costs no more than what was acknowledged since the last time.
             if start >= held && held + data.len() <= SMALL_MAX {
                 small.drain(..start);
                 small.extend_from_slice(data);
-                *len += data.len() as u32;
                 return;
             }
         }
-        self.large().write(data);
+        self.large(held).write(data);
     }
 
     /// Adds `data` at the end, by reference unless it is short.
     pub fn push(&mut self, data: Bytes) {
-        if data.len() < PIECE_MIN { self.write(&data) } else { self.large().push(data) }
+        if data.len() < PIECE_MIN {
+            return self.write(&data);
+        }
+        let held = self.len();
+        self.len += data.len() as u32;
+        self.large(held).push(data);
     }
 
     /// The bytes from `offset` on, at most `len` of them and as many as there are.
@@ -128,8 +131,8 @@ impl TxBuf {
     /// [`MAX_SLICES`] slices.
     pub fn slice(&mut self, offset: usize, len: usize) -> Payload {
         match &mut self.repr {
-            Repr::Small { data, len: held } => {
-                let held = &data[data.len() - *held as usize..];
+            Repr::Small(data) => {
+                let held = &data[data.len() - self.len as usize..];
                 let start = offset.min(held.len());
                 let end = start + len.min(held.len() - start);
                 Payload::from(Bytes::copy_from_slice(&held[start..end]))
@@ -142,8 +145,8 @@ impl TxBuf {
     #[inline]
     pub fn copy_to(&self, offset: usize, out: &mut [u8]) -> usize {
         match &self.repr {
-            Repr::Small { data, len: held } => {
-                let held = &data[data.len() - *held as usize..];
+            Repr::Small(data) => {
+                let held = &data[data.len() - self.len as usize..];
                 let held = &held[offset.min(held.len())..];
                 let n = held.len().min(out.len());
                 copy_short(&mut out[..n], &held[..n]);
@@ -156,33 +159,32 @@ impl TxBuf {
     /// Drops the first `n` bytes, which were acknowledged (all of them if there are fewer).
     #[inline]
     pub fn advance(&mut self, n: usize) {
-        let left = self.len().saturating_sub(n);
-        match &mut self.repr {
-            _ if left == 0 => self.clear(),
-            // At most SMALL_MAX.
-            Repr::Small { len, .. } => *len = left as u32,
-            Repr::Large(large) => large.advance(n),
+        if n >= self.len() {
+            return self.clear();
+        }
+        self.len -= n as u32;
+        if let Repr::Large(large) = &mut self.repr {
+            large.advance(n);
         }
     }
 
     /// Drops everything.
     #[inline]
     pub fn clear(&mut self) {
-        if let Repr::Small { data, len } = &mut self.repr
+        self.len = 0;
+        if let Repr::Small(data) = &mut self.repr
             && !data.spilled()
         {
-            data.clear();
-            *len = 0;
-            return;
+            return data.clear();
         }
-        self.repr = Repr::Small { data: SmallVec::new_const(), len: 0 };
+        self.repr = Repr::Small(SmallVec::new_const());
     }
 
     /// Bytes held, on the heap but for the very first. An acknowledged part of the first chunk (less than 64 KiB) does not count, nor what
     /// lies around data that was handed over.
     pub fn memory(&self) -> usize {
         match &self.repr {
-            Repr::Small { data, .. } => {
+            Repr::Small(data) => {
                 if data.spilled() {
                     data.capacity()
                 } else {
@@ -193,9 +195,10 @@ impl TxBuf {
         }
     }
 
-    fn large(&mut self) -> &mut Large {
-        if let Repr::Small { data, len } = &mut self.repr {
-            let head = (data.len() - *len as usize) as u64;
+    /// The buffer as a [`Large`], which it becomes if it is small and holds `held` bytes.
+    fn large(&mut self, held: usize) -> &mut Large {
+        if let Repr::Small(data) = &mut self.repr {
+            let head = (data.len() - held) as u64;
             let data = Bytes::from(core::mem::take(data).into_vec());
             let mut large = Large {
                 front: head,
@@ -212,7 +215,7 @@ impl TxBuf {
         }
         match &mut self.repr {
             Repr::Large(large) => large,
-            Repr::Small { .. } => unreachable!("made large above"),
+            Repr::Small(_) => unreachable!("made large above"),
         }
     }
 }

@@ -33,7 +33,8 @@ pub fn decode(bits: u16) -> Option<Duration> {
 impl Connection {
     /// The user timeout in force: the application's (which nothing overrides), or one adopted from the peer.
     pub(super) fn user_timeout(&self) -> Option<Duration> {
-        let adopted = (self.adopted_timeout > 0).then(|| Duration::from_secs(self.adopted_timeout.into()));
+        let adopted =
+            (self.snd.adopted_timeout > 0).then(|| Duration::from_secs(self.snd.adopted_timeout.into()));
         self.options.user_timeout.or(adopted)
     }
 
@@ -50,6 +51,6 @@ impl Connection {
         if !self.options.user_timeout_option || self.options.user_timeout.is_some() {
             return;
         }
-        self.adopted_timeout = DEFAULT.max(remote).max(LOWER).min(UPPER).as_secs() as u32;
+        self.snd.adopted_timeout = DEFAULT.max(remote).max(LOWER).min(UPPER).as_secs() as u32;
     }
 }

@@ -4,6 +4,8 @@
 
 use core::net::{IpAddr, Ipv4Addr};
 
+use bytes::Bytes;
+
 use super::checksum::Sum;
 use super::ip::{IpTemplate, protocol};
 use super::ipv4;
@@ -33,21 +35,63 @@ pub(super) fn addresses(ip: &IpTemplate<'_>, tcp: &Header) -> Option<(Ipv4Addr, 
 
 /// How long the headers are.
 #[inline]
-pub(crate) fn len(tcp: &Header) -> usize {
+fn len(tcp: &Header) -> usize {
     if tcp.options.timestamps.is_some() { TIMED } else { PLAIN }
 }
 
-/// Writes the headers to the front of the head, which has room for them. Text, whether in the head behind them or by
-/// reference, is there already.
+/// Makes an empty packet one of the headers and `text` bytes in the head: where the text goes.
 #[inline(always)]
-pub(super) fn write(
+pub(crate) fn text_in<'a>(packet: &'a mut Packet, tcp: &Header, text: usize) -> &'a mut [u8] {
+    let header_len = len(tcp);
+    packet.head.set_len(header_len + text);
+    &mut packet.head.as_mut_slice()[header_len..]
+}
+
+/// Writes the headers to the front of the head, before `text` bytes that are there already: see [`text_in`].
+#[inline(always)]
+pub(crate) fn write_short(
     packet: &mut Packet,
-    (src, dst): (Ipv4Addr, Ipv4Addr),
-    ip: &IpTemplate<'_>,
-    tcp: &Header,
+    addresses: (Ipv4Addr, Ipv4Addr),
+    headers: (&IpTemplate<'_>, &Header),
+    text: usize,
     mode: ChecksumMode,
 ) {
-    let total = packet.len() as u32;
+    let sum = match mode {
+        ChecksumMode::Partial => 0,
+        ChecksumMode::Complete => match &packet.head.as_slice()[len(headers.1)..] {
+            [byte] => u16::from(*byte) << 8,
+            text => sum_of(text, &[]),
+        },
+    };
+    write_summed(packet, addresses, headers, (text, sum), mode);
+}
+
+/// The same before `text` bytes in the head, or by reference.
+pub(super) fn write(
+    packet: &mut Packet,
+    addresses: (Ipv4Addr, Ipv4Addr),
+    headers: (&IpTemplate<'_>, &Header),
+    text: usize,
+    mode: ChecksumMode,
+) {
+    let sum = match mode {
+        ChecksumMode::Partial => 0,
+        ChecksumMode::Complete => sum_of(&packet.head.as_slice()[len(headers.1)..], packet.payload.slices()),
+    };
+    write_summed(packet, addresses, headers, (text, sum), mode);
+}
+
+/// Writes the headers before `text` bytes of a known sum.
+#[inline(always)]
+fn write_summed(
+    packet: &mut Packet,
+    (src, dst): (Ipv4Addr, Ipv4Addr),
+    (ip, tcp): (&IpTemplate<'_>, &Header),
+    (text, sum_of_text): (usize, u16),
+    mode: ChecksumMode,
+) {
+    let header_len = len(tcp);
+    let total = (header_len + text) as u32;
     let (src, dst) = (src.to_bits(), dst.to_bits());
     let size = 0x4500_0000 | u32::from(ip.traffic_class) << 16 | total;
     let place = u32::from(ip.ident) << 16 | if ip.dont_fragment { 0x4000 } else { 0 };
@@ -57,7 +101,6 @@ pub(super) fn write(
     let ports = u32::from(tcp.src_port) << 16 | u32::from(tcp.dst_port);
     let ack = if tcp.flags.contains(Flags::ACK) { tcp.ack.0 } else { 0 };
     let urgent = if tcp.flags.contains(Flags::URG) { tcp.urgent } else { 0 };
-    let header_len = len(tcp);
     let words = (header_len - ipv4::MIN_HEADER) as u32 / 4;
     let control = words << 28 | u32::from(tcp.flags.bits()) << 16 | u32::from(tcp.window);
     let mut sum = addresses + u64::from(protocol::TCP) + u64::from(total) - ipv4::MIN_HEADER as u64;
@@ -68,7 +111,7 @@ pub(super) fn write(
         }
         ChecksumMode::Complete => {
             sum += u64::from(ports) + u64::from(tcp.seq.0) + u64::from(ack) + u64::from(control);
-            sum += u64::from(urgent) + u64::from(sum_of_text(packet, header_len));
+            sum += u64::from(urgent) + u64::from(sum_of_text);
             if let Some(ts) = tcp.options.timestamps {
                 sum += u64::from(TIMESTAMPS) + u64::from(ts.val) + u64::from(ts.ecr);
             }
@@ -162,7 +205,11 @@ pub(crate) fn read(packet: &Packet, hdr: &mut Header) -> Option<Read> {
         let text = match &front[data_at..] {
             [] if packet.payload.is_empty() => 0,
             [byte] if packet.payload.is_empty() => u16::from(*byte) << 8,
-            text => sum_of_read(packet, text),
+            // What follows the headers at its front, and the rest.
+            text => {
+                let behind = usize::from(packet.head.as_slice().is_empty());
+                sum_of(text, &packet.payload.slices()[behind..])
+            }
         };
         if fold(sum + u64::from(text)) != 0xffff {
             return None;
@@ -181,37 +228,22 @@ pub(crate) fn read(packet: &Packet, hdr: &mut Header) -> Option<Read> {
     Some(Read { src, dst, tos, ttl, data_at, data_len: total - data_at })
 }
 
-/// The sum of the text of a packet that was read: what follows the headers at its front, and the rest.
-#[inline]
-fn sum_of_read(packet: &Packet, text: &[u8]) -> u16 {
+/// The sum of text at the front of a packet and of what follows it.
+#[inline(never)]
+fn sum_of(text: &[u8], slices: &[Bytes]) -> u16 {
     let mut sum = Sum::new();
     sum.add(text);
-    let behind = usize::from(packet.head.as_slice().is_empty());
-    packet.payload.slices()[behind..].iter().for_each(|slice| sum.add(slice));
-    sum.folded()
-}
-
-#[inline(always)]
-fn sum_of_text(packet: &Packet, header_len: usize) -> u16 {
-    let text = &packet.head.as_slice()[header_len..];
-    match text {
-        [] if packet.payload.is_empty() => return 0,
-        [byte] if packet.payload.is_empty() => return u16::from(*byte) << 8,
-        _ => {}
-    }
-    let mut sum = Sum::new();
-    sum.add(text);
-    packet.payload.slices().iter().for_each(|slice| sum.add(slice));
+    slices.iter().for_each(|slice| sum.add(slice));
     sum.folded()
 }
 
 /// A sum of words of 32 bits, folded to sixteen.
 #[inline]
 fn fold(sum: u64) -> u16 {
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    ((sum & 0xffff) + (sum >> 16)) as u16
+    let (sum, carry) = (sum as u32).overflowing_add((sum >> 32) as u32);
+    let sum = sum + u32::from(carry);
+    // Both halves and the carry between them, in the upper half.
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
 #[cfg(test)]

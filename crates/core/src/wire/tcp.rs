@@ -357,13 +357,13 @@ pub fn build_into(
     gso_size: u16,
     mode: ChecksumMode,
 ) {
-    let lean = lean::addresses(ip, tcp);
+    let (lean, text) = (lean::addresses(ip, tcp), payload.len());
     let tcp_at = match lean {
         Some(_) => ipv4::MIN_HEADER,
         None => emit_headers(&mut packet.head, ip, tcp, payload.len()),
     };
     if lean.is_some() {
-        packet.head.set_len(lean::len(tcp));
+        _ = lean::text_in(packet, tcp, 0);
     }
     let gso = gso_size != 0 && payload.len() > usize::from(gso_size);
     packet.gso_size = if gso { gso_size } else { 0 };
@@ -375,25 +375,11 @@ pub fn build_into(
         packet.payload = payload;
     }
     match lean {
-        Some(addresses) => lean::write(packet, addresses, ip, tcp, mode),
+        Some(addresses) => {
+            lean::write(packet, addresses, (ip, tcp), text, mode);
+        }
         None => finish(packet, ip, tcp_at, mode),
     }
-}
-
-/// [`build_short_into`] with the headers that [`lean::addresses`] tells of.
-#[inline(always)]
-pub(crate) fn build_lean_into(
-    packet: &mut Packet,
-    addresses: (core::net::Ipv4Addr, core::net::Ipv4Addr),
-    (ip, tcp): (&IpTemplate<'_>, &Header),
-    len: usize,
-    copy: impl FnOnce(&mut [u8]),
-    mode: ChecksumMode,
-) {
-    let header_len = lean::len(tcp);
-    packet.head.set_len(header_len + len);
-    copy(&mut packet.head.as_mut_slice()[header_len..]);
-    lean::write(packet, addresses, ip, tcp, mode);
 }
 
 /// [`build_into`] of `len` bytes of payload, which `copy` writes behind the headers, where there is room for them.

@@ -319,7 +319,12 @@ impl Congestion {
             return self.cwnd_limited;
         }
         // Linux: in slow start half of the window in use is enough to let it double.
-        self.cwnd_limited || (self.w.in_slow_start() && self.w.cwnd < self.max_in_flight.saturating_mul(2))
+        self.cwnd_limited || (self.w.in_slow_start() && self.has_used_half())
+    }
+
+    #[inline]
+    fn has_used_half(&self) -> bool {
+        self.w.cwnd < self.max_in_flight.saturating_mul(2)
     }
 
     /// Bytes a second at which the algorithm wants to send; `None` leaves it to the caller.
@@ -407,7 +412,8 @@ impl Congestion {
     /// the algorithm learns from every ACK.
     #[inline(always)]
     pub fn on_unlimited_ack(&mut self, now: Instant) -> bool {
-        if self.after_rto || self.is_cwnd_limited() {
+        // As `is_cwnd_limited`, without asking for an algorithm that is none of these.
+        if self.after_rto || self.cwnd_limited || (self.w.in_slow_start() && self.has_used_half()) {
             return false;
         }
         match &mut self.algo {

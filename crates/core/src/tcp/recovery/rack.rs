@@ -251,11 +251,6 @@ impl Flight {
             return Instant::NEVER;
         }
         let slack = if self.board.out.segs == 1 { cfg.max_ack_delay } else { cfg.tlp_slack };
-        let pto = if rtt.has_sample() {
-            2_000 * u64::from(rtt.srtt_us().max(1)) + nanos(slack)
-        } else {
-            nanos(cfg.rto.initial)
-        };
         let mut most = rto_deadline;
         if self.by_segment && self.tlp_base != self.rto_base {
             // After something was sent (`tcp_rto_delta_us`): the RTO of the oldest segment, if that is not over.
@@ -263,7 +258,23 @@ impl Flight {
             let due = oldest.after_nanos(rtt.rto_nanos(&cfg.rto));
             most = if due > self.tlp_base { due } else { Instant::NEVER };
         }
-        self.tlp_base.after_nanos(pto).min(most)
+        self.tlp_base.after_nanos(pto(rtt, cfg, slack)).min(most)
+    }
+
+    /// [`Flight::tlp_deadline`] of a flight that has just begun with a single segment, `rto_deadline` after it.
+    #[inline(always)]
+    pub fn first_tlp_deadline(
+        &self,
+        rtt: &RttEstimator,
+        p: &Persist,
+        cfg: &RecoveryConfig,
+        rto_deadline: Instant,
+    ) -> Instant {
+        debug_assert!(self.tlp_base == self.rto_base && self.board.out.segs == 1);
+        if !cfg.tlp || !self.sack_enabled || (!self.by_segment && p.is(TLP_OUT)) {
+            return Instant::NEVER;
+        }
+        self.tlp_base.after_nanos(pto(rtt, cfg, cfg.max_ack_delay)).min(rto_deadline)
     }
 
     /// The probe timeout ran out: what to send (RFC 8985 7.3), whatever cwnd says. The RTO counts anew
@@ -323,5 +334,15 @@ impl Flight {
         if !p.is(TLP_OUT) {
             self.tlp_base = now; // what was sent meanwhile may be probed, counted from here
         }
+    }
+}
+
+/// RFC 8985 7.2: two round trips, and what the receiver may wait with its ACK, in nanoseconds.
+#[inline]
+fn pto(rtt: &RttEstimator, cfg: &RecoveryConfig, slack: Duration) -> u64 {
+    if rtt.has_sample() {
+        2_000 * u64::from(rtt.srtt_us().max(1)) + nanos(slack)
+    } else {
+        nanos(cfg.rto.initial)
     }
 }

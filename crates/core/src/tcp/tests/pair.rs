@@ -193,7 +193,17 @@ impl End {
                 hdr.window = info.window;
                 let why = Why::Ack;
                 let (data, gso_size, tos, ttl) = (Payload::new(), 0, 0, 64);
-                let out = Outgoing { hdr, data, held: 0, gso_size, tos, ttl, dont_fragment: true, why };
+                let out = Outgoing {
+                    hdr,
+                    data,
+                    held: 0,
+                    lean: false,
+                    gso_size,
+                    tos,
+                    ttl,
+                    dont_fragment: true,
+                    why,
+                };
                 self.host.replies.push_back(out);
             }
             return;
