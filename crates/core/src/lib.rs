@@ -10,6 +10,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod branch;
 pub mod config;
 pub mod errno;
 pub mod link;

@@ -37,7 +37,7 @@ fn copy_ends<const N: usize>(to: &mut [u8], from: &[u8]) {
     }
 }
 
-/// Adds `bytes` at the end: few of them one by one.
+/// Adds `bytes` at the end: few of them one by one, the first ones where there is just room for them.
 #[inline(always)]
 pub(crate) fn extend_short<const N: usize>(to: &mut SmallVec<[u8; N]>, bytes: &[u8])
 where
@@ -46,8 +46,19 @@ where
     if bytes.len() <= 4 && to.len() + bytes.len() <= N {
         bytes.iter().for_each(|byte| to.push(*byte));
     } else {
-        to.extend_from_slice(bytes);
+        extend_long(to, bytes);
     }
+}
+
+#[inline(never)]
+fn extend_long<const N: usize>(to: &mut SmallVec<[u8; N]>, bytes: &[u8])
+where
+    [u8; N]: smallvec::Array<Item = u8>,
+{
+    if to.is_empty() && bytes.len() > N {
+        to.reserve_exact(bytes.len());
+    }
+    to.extend_from_slice(bytes);
 }
 
 /// A stretch of bytes as reference-counted slices.

@@ -3,6 +3,7 @@
 use core::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 use super::*;
+use crate::branch::cold;
 use crate::packet::{Checksum, Payload};
 use crate::tcp::Segment;
 use crate::tcp::predict::{Arriving, Text};
@@ -97,13 +98,17 @@ impl Stack {
     /// look for all that it needs. False, and nothing has changed, if it is another one.
     #[inline]
     fn input_quickly(&mut self, now: Instant, from: Option<InterfaceId>, packet: &mut Packet) -> bool {
-        let Some(seg) = lean::read(packet, &mut self.arriving) else { return false };
+        let Some(seg) = lean::read(packet, &mut self.arriving) else {
+            cold();
+            return false;
+        };
         packet.checksum = Checksum::Verified;
         let local = SocketAddrV4::new(seg.dst, self.arriving.dst_port);
         let remote = SocketAddrV4::new(seg.src, self.arriving.src_port);
         let key = if self.is_last(local, remote) {
             self.last
         } else {
+            cold();
             let tuple = Tuple { local: local.into(), remote: remote.into() };
             let Some(key) = self.connection_of(&tuple) else { return false };
             key

@@ -6,6 +6,7 @@
 //! RFC 6429 4, VU#723308).
 
 use super::*;
+use crate::branch::unlikely;
 
 /// How many holders of a zero window are reset for one packet or deadline.
 const VICTIMS: usize = 8;
@@ -34,7 +35,7 @@ impl Memory {
             socket.charged = now;
             self.used = self.used - u64::from(before) + u64::from(now);
         }
-        if conn.is_probing() && !socket.flags.contains(SocketFlags::PROBING) {
+        if unlikely(conn.is_probing()) && !socket.flags.contains(SocketFlags::PROBING) {
             socket.flags.insert(SocketFlags::PROBING);
             self.probing.push_back(key);
         }

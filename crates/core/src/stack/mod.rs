@@ -44,6 +44,7 @@ pub use park::{ParkAnswer, ParkEvent, ParkedId, Unreachable};
 pub use route::{Cidr, Interface, InterfaceId, Route, Way};
 pub use snapshot::{Population, RowKind, SocketRow};
 
+use crate::branch::unlikely;
 use crate::config::{Config, FastOpenKeys, Options};
 use crate::errno::Errno;
 use crate::packet::Packet;
@@ -730,7 +731,7 @@ fn settle_connection(
 fn schedule(wheel: &mut Wheel, now: Instant, index: u32, deadline: Instant) {
     match wheel.deadline(index) {
         Some(at) if at <= deadline => {
-            if at <= now && !deadline.is_never() {
+            if unlikely(at <= now) && !deadline.is_never() {
                 wheel.schedule(index, deadline);
             }
         }

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::*;
+use crate::branch::{cold, unlikely};
 use crate::packet::{HEAD_CAPACITY, Payload};
 use crate::tcp::Why;
 use crate::tcp::segment::segments;
@@ -206,7 +207,7 @@ impl Stack {
         let Some(socket) = sockets.get_mut(key) else { return 0 };
         socket.flags.remove(SocketFlags::TX_QUEUED);
         let Kind::Connection(conn) = &mut socket.kind else { return 0 };
-        if socket.route_generation != routes.generation() {
+        if unlikely(socket.route_generation != routes.generation()) {
             self.refresh_way(now, key); // then it is the same
             return self.send_segment(now, key, out, most);
         }
@@ -217,11 +218,13 @@ impl Stack {
         let max_text = interface.map_or(0, |interface| max_text(interface, most));
         let sent = conn.transmit_into(&mut cx, max_text, outgoing);
         if conn.wants_transmit() {
+            cold(); // it has more than a segment
             socket.flags.insert(SocketFlags::TX_QUEUED);
             tx_queue.push_back(key);
         }
         schedule(wheel, now, key.index, conn.next_deadline());
         if !sent {
+            cold();
             if conn.is_probing() {
                 memory.charge(key, socket);
             }
@@ -240,7 +243,7 @@ impl Stack {
             let template = template_of(conn, &socket.options, outgoing, hash);
             conn.ident = conn.ident.wrapping_add(1);
             // It is made where it stays: `push` would move it there.
-            out.extend(core::iter::once(()).map(|()| (id, Packet::EMPTY)));
+            out.resize_with(out.len() + 1, || (id, Packet::EMPTY));
             let Some((_, packet)) = out.last_mut() else { return 0 };
             let (hdr, held) = (&outgoing.hdr, usize::from(outgoing.held));
             conn.copy_text(hdr.seq, lean::text_in(packet, hdr, held));
@@ -265,10 +268,9 @@ impl Stack {
             && fits(&template, outgoing, interface)
         {
             stats.ip_out_requests += 1;
-            out.resize_with(out.len() + 1, || (id, Packet::EMPTY));
-            if let Some((_, packet)) = out.last_mut() {
-                emit(conn, &template, outgoing, packet, checksum_mode(interface));
-            }
+            let mut packet = Packet::EMPTY;
+            emit(conn, &template, outgoing, &mut packet, checksum_mode(interface));
+            out.push((id, packet));
             return 1;
         }
         conn.fill(outgoing);
@@ -290,6 +292,8 @@ impl Stack {
     }
 
     /// Looks the way up again, and tells the connection its path.
+    #[cold]
+    #[inline(never)]
     pub(super) fn refresh_way(&mut self, now: Instant, key: Key) {
         let Some(socket) = self.sockets.get(key) else { return };
         let Kind::Connection(conn) = &socket.kind else { return };

@@ -5,6 +5,7 @@ use super::recovery::{AckEvent, AckOutcome, CaState, RecoveryConfig, UndoKind};
 use super::rtt::{RtoPolicy, micros, micros_between, nanos};
 use super::timer::Timer;
 use super::*;
+use crate::branch::{cold, unlikely};
 use crate::wire::tcp::{Flags, Header};
 
 /// Milliseconds that an ACK waits nearly always: then no bound is looked at.
@@ -275,10 +276,10 @@ impl Connection {
             return; // it is acknowledged at once, and tells nothing of the sender's pace
         }
         let gap = micros_between(rcv.ack.last_data, cx.now);
-        if rcv.ack.ato == 0 {
+        if unlikely(rcv.ack.ato == 0) {
             rcv.renew_quick_acks(cx.config);
             rcv.ack.ato = micros(cx.config.delack_min);
-        } else if adapt_delay(&mut rcv.ack, gap, cx.config) {
+        } else if unlikely(adapt_delay(&mut rcv.ack, gap, cx.config)) {
             // A long pause: the peer may be in slow start again.
             rcv.renew_quick_acks(cx.config);
         }
@@ -287,13 +288,17 @@ impl Connection {
         let unacked = rcv.nxt.since(rcv.last_ack_sent);
         let full = if rcv.as_linux {
             // Where reading opens the window it also tells of it.
-            unacked > u32::from(rcv.mss)
+            unlikely(unacked > u32::from(rcv.mss))
                 && (rcv.buf.len() < self.options.rcvlowat as usize || rcv.moves_edge())
         } else {
+            cold();
             unacked > u32::from(rcv.mss).max(seg.each.min(u32::from(rcv.advmss)))
         };
         let quick = match self.options.quickack {
-            Some(on) => on,
+            Some(on) => {
+                cold();
+                on
+            }
             None => rcv.ack.quick > 0 && !rcv.ack.pingpong,
         };
         if full || quick || rcv.has_gap() {
@@ -324,6 +329,7 @@ impl Connection {
         if !set {
             return self.timers.set(Timer::DelayedAck, at);
         }
+        cold();
         let due = self.timers.get(Timer::DelayedAck);
         if due <= cx.now.after_nanos(delay / 4) {
             self.rcv.ack.now = true; // so soon that it may as well go now
@@ -333,6 +339,7 @@ impl Connection {
     }
 
     /// How long an ACK waits, nanoseconds. On Linux no longer than a round trip (`tcp_send_delayed_ack`).
+    #[inline(never)]
     fn bounded_delay(&self, config: &Config) -> u64 {
         let (ack, least) = (&self.rcv.ack, micros(config.delack_min));
         let mut delay = ack.ato;
@@ -353,6 +360,7 @@ impl Connection {
         if len < u32::from(self.rcv.mss) || ts.ecr == self.rcv.drs.last_echo || !self.agreed.timestamps {
             return;
         }
+        cold();
         self.take_new_echo(now, ts.ecr);
     }
 
@@ -371,7 +379,7 @@ impl Connection {
         let rcv = &mut self.rcv;
         rcv.ack.now = false;
         // A window update is no answer to data: the peer still needs every ACK (Linux's `tcp_dec_quickack_mode`).
-        if rcv.ack.pending && rcv.ack.quick > 0 {
+        if rcv.ack.pending && unlikely(rcv.ack.quick > 0) {
             rcv.ack.quick -= 1;
             if rcv.ack.quick == 0 && rcv.as_linux {
                 rcv.ack.ato = 1_000 * USUAL; // TCP_ATO_MIN

@@ -7,6 +7,7 @@
 use super::rtt::micros_between;
 use super::timer::Timer;
 use super::*;
+use crate::branch::cold;
 use crate::wire::tcp::MAX_INLINE;
 
 impl Connection {
@@ -14,13 +15,14 @@ impl Connection {
     #[inline]
     pub(super) fn text_alone(&mut self, cx: &mut Cx<'_>, out: &mut Outgoing) -> bool {
         let len = self.snd.buf.len();
-        if self.flight.is_some() || len == 0 || len > MAX_INLINE || !self.is_alone(cx, len as u32) {
+        let mss = self.bounded_mss(cx);
+        if self.flight.is_some() || len == 0 || len > MAX_INLINE || !self.is_alone(len as u32, mss) {
+            cold();
             return false;
         }
         let len = len as u32;
         self.restart_after_idle(cx);
         let seq = self.snd.nxt;
-        let mss = self.bounded_mss(cx);
         let own = self.own_rules(cx);
         let rules = own.as_ref().unwrap_or(cx.rules);
         let rto = self.rtt.rto_nanos(&rules.rto);
@@ -57,7 +59,7 @@ impl Connection {
 
     /// Whether `len` bytes of text, all that is queued, may leave by themselves and nothing else is due.
     #[inline(always)]
-    fn is_alone(&self, cx: &Cx<'_>, len: u32) -> bool {
+    fn is_alone(&self, len: u32, mss: u32) -> bool {
         let (snd, due) = (&self.snd, &self.due);
         let held = snd.fin_queued | snd.urgent | snd.more | self.paced | self.persisting | self.options.cork;
         let other = due.syn | due.tlp | due.push | due.user_timeout | self.ecn.agreed;
@@ -68,7 +70,7 @@ impl Connection {
             && snd.una == snd.nxt
             && snd.buf_seq == snd.nxt
             && len <= snd.wnd
-            && len + 64 <= self.bounded_mss(cx)
+            && len + 64 <= mss
             && self.cc.cwnd() >= u32::from(self.mss)
             && self.search.is_none()
             && self.records.is_none()

@@ -1,6 +1,7 @@
 //! Segments from decisions: headers and options of what is to be sent. Nothing here decides anything.
 
 use super::*;
+use crate::branch::{cold, unlikely};
 use crate::wire::md5;
 use crate::wire::tcp::{Flags, Header, MAX_INLINE, SackBlock, SackList, Timestamps};
 
@@ -40,9 +41,9 @@ impl Connection {
     fn begin_window(&mut self, cx: &mut Cx<'_>, seq: SeqNum, flags: Flags, hdr: &mut Header) {
         let was_zero = self.rcv.adv == self.rcv.last_ack_sent && self.rcv.last_ack_sent != self.rcv.irs;
         let window = self.advance_window(cx);
-        if window == 0 && !was_zero {
+        if unlikely(window == 0) && !was_zero {
             cx.stats.tcp_to_zero_window_adv += 1;
-        } else if window != 0 && was_zero {
+        } else if window != 0 && unlikely(was_zero) {
             cx.stats.tcp_from_zero_window_adv += 1;
         }
         hdr.seq = seq;
@@ -60,7 +61,7 @@ impl Connection {
         hdr.dst_port = self.tuple.remote.port();
         hdr.urgent = 0;
         hdr.options.clear();
-        if self.options.md5.is_some() {
+        if unlikely(self.options.md5.is_some()) {
             hdr.options.signature = self.md5_key().map(|_| [0; md5::DIGEST]);
         }
         out.held = 0;
@@ -108,7 +109,7 @@ impl Connection {
     #[inline(always)]
     fn advance_window(&mut self, cx: &Cx<'_>) -> u16 {
         let mut window = self.rcv.choose_window().min(65_535 << self.rcv.wscale);
-        if cx.pressure {
+        if unlikely(cx.pressure) {
             // The edge stays where it is, or goes no further than the least buffer.
             let unit = 1 << self.rcv.wscale;
             let least = self.rcv.wnd().max(cx.config.rmem[0]);
@@ -310,7 +311,7 @@ impl Connection {
     }
 
     /// Copies sent text from `seq` on; SND.UNA has not passed it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn copy_text(&self, seq: SeqNum, out: &mut [u8]) {
         let copied = self.snd.buf.copy_to(seq.since(self.snd.buf_seq) as usize, out);
         debug_assert_eq!(copied, out.len());
@@ -354,6 +355,7 @@ impl Connection {
         {
             return mss;
         }
+        cold();
         let most = if self.snd.max_wnd > TINY { self.snd.max_wnd / 2 } else { self.snd.max_wnd };
         mss.min(most.max(LEAST))
     }

@@ -2,6 +2,7 @@
 //! or a full TX buffer held it up (Linux's `tcp_chrono`).
 
 use super::*;
+use crate::branch::{cold, unlikely};
 
 /// What it waits for now; what stands later takes precedence.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -60,7 +61,7 @@ impl Connection {
             if self.chrono.waits != Waits::Nothing {
                 self.chrono.set(now, Waits::Nothing);
             }
-        } else if self.chrono.full {
+        } else if unlikely(self.chrono.full) {
             self.note_room(now);
         }
     }
@@ -80,10 +81,12 @@ impl Connection {
     pub(super) fn note_limits(&mut self, cx: &Cx<'_>, sent: bool) {
         let unsent = self.snd.unsent();
         if unsent > 0 || self.chrono.full || self.chrono.waits == Waits::Window {
+            cold();
             self.note_limit(cx, unsent, sent);
         }
     }
 
+    #[inline(never)]
     fn note_limit(&mut self, cx: &Cx<'_>, unsent: u32, sent: bool) {
         let room = self.flight.as_ref().map_or(self.cc.cwnd(), |flight| flight.can_send_new(&self.cc));
         let window = unsent > 0 && room > 0 && self.snd.usable() < unsent.min(u32::from(self.mss));

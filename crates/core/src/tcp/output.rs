@@ -4,6 +4,7 @@ use super::recovery::{CaState, Probe, Retransmit};
 use super::rtt::micros_between;
 use super::timer::Timer;
 use super::*;
+use crate::branch::unlikely;
 use crate::wire::tcp::Flags;
 
 /// How long text may be held back by the silly-window rule or a cork (MUST-38 (4): 0.1 to 1 s; Linux's
@@ -396,7 +397,7 @@ impl Connection {
         }
         // What is sent again and again within a millisecond need not ask how long the RTO is.
         let recent = cx.now.as_nanos().saturating_sub(last.as_nanos()) <= 1_000_000;
-        if !recent || cx.config.rto_min < Duration::from_millis(1) {
+        if unlikely(!recent || cx.config.rto_min < Duration::from_millis(1)) {
             self.restart_if_idle(cx);
         }
     }

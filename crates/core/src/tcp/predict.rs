@@ -7,6 +7,7 @@
 use super::recovery::QuietAck;
 use super::timer::Timer;
 use super::*;
+use crate::branch::{cold, unlikely};
 use crate::packet::{Packet, Payload};
 use crate::wire::tcp::{Flags, Header};
 
@@ -40,9 +41,15 @@ impl Text<'_> {
     #[inline]
     fn len(&self) -> u32 {
         match self {
-            Text::Inline(bytes) => bytes.len() as u32,
-            Text::Slices(payload) => payload.len() as u32,
             Text::Packet(_, _, len) => *len as u32,
+            Text::Inline(bytes) => {
+                cold();
+                bytes.len() as u32
+            }
+            Text::Slices(payload) => {
+                cold();
+                payload.len() as u32
+            }
         }
     }
 }
@@ -94,6 +101,7 @@ impl Connection {
             self.take_ts(cx.now, ts.val, hdr.seq);
         }
         if len == 0 {
+            cold();
             cx.stats.tcp_pure_acks += 1;
             cx.stats.tcp_hp_acks += 1;
         } else {
@@ -118,7 +126,8 @@ impl Connection {
             Some(ts) => !self.agreed.timestamps || ts.val.wrapping_sub(self.rcv.ts_recent) as i32 >= 0,
             None => !self.agreed.timestamps,
         };
-        let marked = self.ecn.agreed && (seg.tos & 3 == 3 || (self.ecn.echo && self.echoes_each_mark()));
+        let marked =
+            unlikely(self.ecn.agreed) && (seg.tos & 3 == 3 || (self.ecn.echo && self.echoes_each_mark()));
         let unread = self.orphan || self.rcv.shut;
         let text = len == 0 || (len <= self.rcv.wnd() && !self.rcv.buf.has_ooo() && !marked && !unread);
         self.state == State::Established

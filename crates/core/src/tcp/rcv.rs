@@ -14,6 +14,7 @@ mod space;
 pub(crate) use space::Sized;
 use space::Space;
 
+use crate::branch::{cold, unlikely};
 use crate::config::Config;
 use crate::tcp::SeqNum;
 use crate::tcp::rtt::micros_between;
@@ -173,6 +174,7 @@ impl Rcv {
             // The edge never moves left (SHLD-14).
             return self.window_of_linux().max((current + unit - 1) & !(unit - 1));
         }
+        cold();
         let free = self.free();
         let step = (self.capacity / 2).min(u32::from(self.mss.max(1)));
         // Shifts where the unit is a power of two: this is done for each segment, and division is slow.
@@ -215,7 +217,7 @@ impl Rcv {
         let full = self.clamp.min(self.capacity);
         let mss = u32::from(self.mss.max(1)).min(full);
         let mut free = self.free();
-        if free < full / 2 {
+        if unlikely(free < full / 2) {
             free &= !(unit - 1);
             if free < self.capacity >> 4 || free < mss {
                 return 0;
@@ -224,8 +226,10 @@ impl Rcv {
         free = free.min(self.space.ssthresh);
         let announced = self.wnd_announced();
         if self.wscale > 0 {
-            (free + unit - 1) & !(unit - 1)
-        } else if announced + mss <= free || announced > free {
+            return (free + unit - 1) & !(unit - 1);
+        }
+        cold();
+        if announced + mss <= free || announced > free {
             free - free % mss.max(1)
         } else if mss == full && free > announced + full / 2 {
             free
@@ -245,6 +249,11 @@ impl Rcv {
         if current >= unit && ((self.as_linux && most(self.space.ssthresh)) || most(self.free())) {
             return false;
         }
+        self.opens_window(current)
+    }
+
+    #[inline(never)]
+    fn opens_window(&self, current: u32) -> bool {
         let next = self.select_window();
         next > current && next >= current.saturating_mul(2)
     }
@@ -437,12 +446,16 @@ impl Rcv {
 
     /// The window to announce may grow with a segment that is worth its memory (Linux's `tcp_grow_window`); then the
     /// next ACK is not delayed.
-    #[inline]
+    #[inline(always)]
     pub fn grow_window(&mut self, seg: &Sized, rmem_max: u32) {
         const LEAST: u32 = 128;
-        if !self.as_linux || seg.text < LEAST {
-            return;
+        if self.as_linux && seg.text >= LEAST {
+            self.grow_by(seg, rmem_max);
         }
+    }
+
+    #[inline(never)]
+    fn grow_by(&mut self, seg: &Sized, rmem_max: u32) {
         let most = self.clamp.min(self.space.free());
         if most <= self.space.ssthresh {
             return;
@@ -469,7 +482,7 @@ impl Rcv {
     #[inline]
     pub fn sample_rtt(&mut self, now: Instant) {
         let drs = &mut self.drs;
-        if drs.rtt_at == Instant::ZERO || self.nxt.ge(drs.rtt_seq) {
+        if unlikely(drs.rtt_at == Instant::ZERO || self.nxt.ge(drs.rtt_seq)) {
             if drs.rtt_at != Instant::ZERO {
                 let sample = (now.since(drs.rtt_at).as_micros() as u32).max(1);
                 if drs.rtt == 0 || sample < drs.rtt {

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::predict::Text;
+use crate::branch::cold;
 use crate::packet::Payload;
 use ooo::OutOfOrder;
 use queue::Queue;
@@ -84,12 +85,21 @@ impl RxBuf {
     pub(crate) fn append(&mut self, text: Text<'_>) {
         debug_assert!(self.ooo.is_none());
         match text {
-            Text::Inline(bytes) => self.queue.push_copy(bytes),
-            Text::Slices(payload) => self.queue.push_all(core::mem::take(payload)),
             Text::Packet(packet, at, len) => match packet.head.as_slice().get(at..at + len) {
                 Some(bytes) => self.queue.push_copy(bytes),
-                None => self.queue.push_all(crate::wire::parse::move_payload(packet, at, len)),
+                None => {
+                    cold();
+                    self.queue.push_all(crate::wire::parse::move_payload(packet, at, len));
+                }
             },
+            Text::Inline(bytes) => {
+                cold();
+                self.queue.push_copy(bytes);
+            }
+            Text::Slices(payload) => {
+                cold();
+                self.queue.push_all(core::mem::take(payload));
+            }
         }
     }
 
@@ -161,7 +171,13 @@ impl RxBuf {
 
     /// What the data out of order costs, in bytes: its length and what holding it takes.
     pub fn ooo_memory(&self) -> usize {
-        self.ooo.as_ref().map_or(0, |ooo| ooo.memory())
+        match &self.ooo {
+            None => 0,
+            Some(ooo) => {
+                cold();
+                ooo.memory()
+            }
+        }
     }
 
     /// What all data costs, in bytes: its length and what holding it takes. A slice kept by reference may

@@ -2,6 +2,7 @@
 
 use core::net::SocketAddr;
 
+use crate::branch::cold;
 use crate::packet::Payload;
 use crate::tcp::SeqNum;
 use crate::time::Duration;
@@ -61,7 +62,11 @@ impl Segment {
 
 /// How many segments of the wire `len` bytes make at `gso_size` bytes each (0: one segment).
 pub const fn segments(len: usize, gso_size: u16) -> u32 {
-    if gso_size == 0 || len == 0 { 1 } else { len.div_ceil(gso_size as usize) as u32 }
+    if gso_size == 0 || len == 0 {
+        return 1;
+    }
+    cold();
+    len.div_ceil(gso_size as usize) as u32
 }
 
 /// Why a segment is sent: decided first, shown in every trace.

@@ -137,7 +137,14 @@ impl Connection {
 
     /// The user timeout is met to the millisecond, not at the next doubling.
     pub(super) fn clamp_to_user_timeout(&mut self, cx: &Cx<'_>) {
-        let Some(limit) = self.user_timeout() else { return };
+        if let Some(limit) = self.user_timeout() {
+            self.clamp_to(limit, cx);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn clamp_to(&mut self, limit: Duration, cx: &Cx<'_>) {
         if self.trouble_since.is_never() || !self.timers.is_set(Timer::Retransmit) {
             return;
         }

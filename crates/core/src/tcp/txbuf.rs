@@ -17,6 +17,7 @@ use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
+use crate::branch::cold;
 use crate::packet::{MAX_SLICES, Payload, copy_short, extend_short};
 
 /// Up to this many bytes a buffer is one plain vector, and slices of it are copies.
@@ -94,16 +95,20 @@ impl TxBuf {
         if data.is_empty() {
             return;
         }
+        if let Repr::Small(small) = &mut self.repr
+            && small.len() + data.len() <= SMALL_MAX
+        {
+            self.len += data.len() as u32;
+            return extend_short(small, data);
+        }
+        self.write_long(data);
+    }
+
+    #[inline(never)]
+    fn write_long(&mut self, data: &[u8]) {
         let held = self.len();
         self.len += data.len() as u32;
         if let Repr::Small(small) = &mut self.repr {
-            if small.len() + data.len() <= SMALL_MAX {
-                if small.is_empty() && data.len() > IN_PLACE {
-                    small.reserve_exact(data.len());
-                }
-                extend_short(small, data);
-                return;
-            }
             let start = small.len() - held;
             // Moving costs no more than what was acknowledged since the last time.
             if start >= held && held + data.len() <= SMALL_MAX {
@@ -142,7 +147,7 @@ impl TxBuf {
     }
 
     /// Copies the bytes from `offset` on into `out`; returns how many there were.
-    #[inline]
+    #[inline(always)]
     pub fn copy_to(&self, offset: usize, out: &mut [u8]) -> usize {
         match &self.repr {
             Repr::Small(data) => {
@@ -152,7 +157,10 @@ impl TxBuf {
                 copy_short(&mut out[..n], &held[..n]);
                 n
             }
-            Repr::Large(large) => large.copy_to(offset, out),
+            Repr::Large(large) => {
+                cold();
+                large.copy_to(offset, out)
+            }
         }
     }
 
@@ -162,6 +170,7 @@ impl TxBuf {
         if n >= self.len() {
             return self.clear();
         }
+        cold();
         self.len -= n as u32;
         if let Repr::Large(large) = &mut self.repr {
             large.advance(n);
@@ -177,6 +186,7 @@ impl TxBuf {
         {
             return data.clear();
         }
+        cold();
         self.repr = Repr::Small(SmallVec::new_const());
     }
 

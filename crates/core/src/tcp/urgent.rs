@@ -5,6 +5,7 @@
 //! with it, it stays in line. New programs should not use it (SHLD-13): middleboxes clear the flag.
 
 use super::*;
+use crate::branch::{cold, unlikely};
 use crate::wire::tcp::Flags;
 
 /// Urgent data received and not yet passed by the reader.
@@ -45,7 +46,9 @@ impl Connection {
 
     /// How many bytes may be read before the mark; `None` if there is no mark.
     pub fn urgent_offset(&self) -> Option<u32> {
-        self.urgent.as_ref().map(|u| u.mark.since(self.read_seq()))
+        let urgent = self.urgent.as_ref()?;
+        cold();
+        Some(urgent.mark.since(self.read_seq()))
     }
 
     /// SIOCATMARK: the next byte to read is the urgent one (MUST-33).
@@ -77,7 +80,13 @@ impl Connection {
 
     /// How many of `len` bytes the user may read now. Reading stops at the mark; at the mark the octet
     /// is skipped unless it stays in line.
+    #[inline(always)]
     pub(super) fn pass_mark(&mut self, consume: bool) -> Option<u32> {
+        if unlikely(self.urgent.is_some()) { self.pass_some_mark(consume) } else { None }
+    }
+
+    #[inline(never)]
+    fn pass_some_mark(&mut self, consume: bool) -> Option<u32> {
         let offset = self.urgent_offset()?;
         if offset != 0 {
             return Some(offset);

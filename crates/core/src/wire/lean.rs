@@ -10,6 +10,7 @@ use super::checksum::Sum;
 use super::ip::{IpTemplate, protocol};
 use super::ipv4;
 use super::tcp::{ChecksumMode, Flags, Header, MIN_HEADER, Timestamps};
+use crate::branch::cold;
 use crate::packet::{Checksum, Packet};
 use crate::tcp::SeqNum;
 
@@ -60,7 +61,10 @@ pub(crate) fn write_short(
         ChecksumMode::Partial => 0,
         ChecksumMode::Complete => match &packet.head.as_slice()[len(headers.1)..] {
             [byte] => u16::from(*byte) << 8,
-            text => sum_of(text, &[]),
+            text => {
+                cold();
+                sum_of(text, &[])
+            }
         },
     };
     write_summed(packet, addresses, headers, (text, sum), mode);
@@ -207,6 +211,7 @@ pub(crate) fn read(packet: &Packet, hdr: &mut Header) -> Option<Read> {
             [byte] if packet.payload.is_empty() => u16::from(*byte) << 8,
             // What follows the headers at its front, and the rest.
             text => {
+                cold();
                 let behind = usize::from(packet.head.as_slice().is_empty());
                 sum_of(text, &packet.payload.slices()[behind..])
             }

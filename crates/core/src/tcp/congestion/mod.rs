@@ -15,6 +15,7 @@ mod validation;
 
 use alloc::boxed::Box;
 
+use crate::branch::unlikely;
 use crate::config::CongestionKind;
 use crate::tcp::SeqNum;
 use crate::time::{Duration, Instant};
@@ -362,7 +363,7 @@ impl Congestion {
     /// Linux's `tcp_cwnd_validate`).
     pub fn on_sent(&mut self, now: Instant, in_flight: u32, snd_una: SeqNum, snd_nxt: SeqNum) {
         let limited = in_flight.saturating_add(self.w.mss) > self.w.cwnd;
-        if limited {
+        if unlikely(limited) {
             self.used_at = now.as_millis() as u32;
         }
         if !snd_una.lt(self.usage_end) || limited || (!self.cwnd_limited && in_flight > self.max_in_flight) {
@@ -470,6 +471,7 @@ impl Congestion {
     }
 
     /// An ACK of `acked` bytes, `marked` of them with CE, in whatever state.
+    #[inline(always)]
     pub fn count_marks(&mut self, acked: u32, marked: u32, snd_una: SeqNum, snd_nxt: SeqNum) {
         if let Algo::Dctcp(dctcp) = &mut self.algo {
             dctcp.count(acked, marked, snd_una, snd_nxt);

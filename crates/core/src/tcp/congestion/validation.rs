@@ -1,6 +1,7 @@
 //! Congestion window validation (RFC 7661): a window that is not used says nothing of the path.
 
 use super::{Congestion, initial_window};
+use crate::branch::unlikely;
 use crate::tcp::SeqNum;
 use crate::time::Instant;
 
@@ -66,10 +67,15 @@ impl Congestion {
 
     /// Less than cwnd was used for a whole RTO, `rto_ms` (RFC 2861 3.2, Linux's `tcp_cwnd_application_limited`): cwnd
     /// goes half-way to what was used. To be asked when something was sent and all is in order.
+    #[inline]
     pub fn on_application_limited(&mut self, now: Instant, rto_ms: u32) {
-        if self.owns_recovery() || !self.is_unused(now, rto_ms) {
-            return;
+        if unlikely(self.is_unused(now, rto_ms)) && !self.owns_recovery() {
+            self.give_up_unused(now);
         }
+    }
+
+    #[inline(never)]
+    fn give_up_unused(&mut self, now: Instant) {
         self.used_at = now.as_millis() as u32;
         let used = self.max_in_flight.max(initial_window(self.w.mss, self.initial));
         if used < self.w.cwnd {

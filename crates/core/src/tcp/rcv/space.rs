@@ -44,6 +44,7 @@ impl Footprint {
         Footprint::of_long(len)
     }
 
+    #[inline(never)]
     fn of_long(len: u32) -> Footprint {
         if len + PAD >= PAGE {
             return Footprint { truesize: PAGE + SK_BUFF + pages(len - HEAD_TEXT), tailroom: 0 };
@@ -196,6 +197,7 @@ impl Space {
         self.tailroom = packet.tailroom;
     }
 
+    #[inline(never)]
     fn queue_behind(&mut self, seg: &Sized) {
         if seg.text <= u32::from(self.tailroom) {
             self.last().text += seg.text;
@@ -266,12 +268,17 @@ impl Space {
     /// `n` bytes were read: a packet is given back when all of it was.
     #[inline]
     pub fn drained(&mut self, n: usize) {
-        let mut n = n as u32;
+        let n = n as u32;
         if self.more.is_none() && n >= self.first.text {
             self.first = Waiting::default();
             self.waiting = 0;
             return;
         }
+        self.drained_some(n);
+    }
+
+    #[inline(never)]
+    fn drained_some(&mut self, mut n: u32) {
         while n >= self.first.text && self.first.text > 0 {
             n -= self.first.text;
             self.waiting = self.waiting.saturating_sub(self.first.truesize);

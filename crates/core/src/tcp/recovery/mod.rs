@@ -24,6 +24,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use crate::branch::unlikely;
 use crate::config::{Config, Profile};
 use crate::tcp::congestion::{Congestion, Losses, RateSample};
 use crate::tcp::rtt::{RtoPolicy, RttEstimator};
@@ -368,6 +369,12 @@ impl Flight {
         }
     }
 
+    #[cold]
+    #[inline(never)]
+    fn boxed() -> Box<Flight> {
+        Box::new(Flight::new())
+    }
+
     /// As [`Flight::new`], in place and with the memory that it has.
     fn reset(&mut self) {
         // All fields by name, so that none is forgotten.
@@ -411,7 +418,9 @@ impl Flight {
         *prr = Prr::default();
         *rack = Rack::default();
         *dup_acked = 0;
-        *before = None;
+        if unlikely(before.is_some()) {
+            *before = None;
+        }
         *undo_marker = None;
         *undo_until = SeqNum(0);
         *undo_retrans = 0;
@@ -756,9 +765,10 @@ impl Flight {
     }
 
     /// Tells congestion control what was found lost.
+    #[inline]
     fn report_losses(&mut self, now: Instant, cc: &mut Congestion, p: &Persist) {
         let (bytes, too_many) = self.board.take_losses();
-        if bytes > 0 {
+        if unlikely(bytes > 0) {
             cc.on_lost(&Losses { now, total_delivered: p.delivered as u32, bytes, too_many });
         }
     }
@@ -792,7 +802,7 @@ impl SpareFlights {
 
     /// A new flight of a connection with SACK or without, whose cwnd counts segments or bytes.
     pub(crate) fn take_for(&mut self, sack: bool, by_segment: bool) -> Box<Flight> {
-        let mut flight = self.0.pop().unwrap_or_else(|| Box::new(Flight::new()));
+        let mut flight = self.0.pop().unwrap_or_else(Flight::boxed);
         // RFC 8985 4: without SACK there is no loss probe, from the first segment on.
         flight.sack_enabled = sack;
         flight.by_segment = by_segment;

@@ -3,6 +3,7 @@
 
 use super::ack::Latest;
 use super::*;
+use crate::branch::{cold, unlikely};
 use crate::tcp::congestion::AckSample;
 use crate::tcp::rtt::micros_between;
 
@@ -35,17 +36,24 @@ impl Flight {
         cfg: &RecoveryConfig,
     ) -> bool {
         if !self.is_undoubted(p) || cc.owns_recovery() {
+            cold();
             return false;
         }
         let (prior_in_flight, segs) = (self.load_in_flight(cc), self.board.out.segs);
         let ends = self.board.is_one_run(a.snd_una, a.ack);
-        let taken = if ends { self.board.take_one() } else { self.board.take_fresh(a.snd_una, a.ack) };
+        let taken = if ends {
+            self.board.take_one()
+        } else {
+            cold();
+            self.board.take_fresh(a.snd_una, a.ack)
+        };
         let Some(taken) = taken else { return false };
         let last = &taken.last;
         let rtt_us = micros_between(last.sent_at, now);
         if ends {
             rtt.sample_us(now, rtt_us, &cfg.rto);
         } else {
+            cold();
             self.sack_enabled = a.sack_enabled;
             self.frto_new_data = false;
             self.rack_advance_fresh(last, rtt_us);
@@ -61,13 +69,14 @@ impl Flight {
         }
         self.report_losses(now, cc, p);
         cc.count_marks(taken.bytes, 0, a.ack, a.snd_nxt);
-        if !ends {
+        if unlikely(!ends) {
             self.renege_at = Instant::NEVER;
             self.ack_advanced(now, a.ack);
         }
         if !cfg.validate && cc.on_unlimited_ack(now) {
             return true;
         }
+        cold();
         cc.on_ack(&AckSample {
             now,
             snd_una: a.ack,

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use bytes::{Buf, Bytes};
 use smallvec::SmallVec;
 
+use crate::branch::cold;
 use crate::packet::{MAX_SLICES, Payload, copy_short, extend_short};
 
 /// Up to this many bytes a slice is copied: a reference would cost more, and would keep a whole packet buffer.
@@ -57,8 +58,14 @@ impl Queue {
     pub(super) fn len(&self) -> usize {
         match self {
             Queue::Small { len, .. } => *len as usize,
-            Queue::One(slice) => slice.len(),
-            Queue::Many(many) => many.len,
+            Queue::One(slice) => {
+                cold();
+                slice.len()
+            }
+            Queue::Many(many) => {
+                cold();
+                many.len
+            }
         }
     }
 
@@ -126,13 +133,13 @@ impl Queue {
             Queue::Small { data, len }
                 if bytes.len() <= COPY_MAX && data.len() + bytes.len() <= SMALL_MAX =>
             {
-                if data.is_empty() && bytes.len() > IN_PLACE {
-                    data.reserve_exact(bytes.len());
-                }
                 extend_short(data, bytes);
                 *len += bytes.len() as u32;
             }
-            _ => self.push(Bytes::copy_from_slice(bytes)),
+            _ => {
+                cold();
+                self.push(Bytes::copy_from_slice(bytes));
+            }
         }
     }
 
@@ -235,6 +242,11 @@ impl Queue {
             }
             return n;
         }
+        self.read_long(out)
+    }
+
+    #[inline(never)]
+    fn read_long(&mut self, out: &mut [u8]) -> usize {
         if let Queue::Many(many) = self {
             let mut done = 0;
             while done < out.len() {
