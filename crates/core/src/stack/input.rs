@@ -103,16 +103,37 @@ impl Stack {
             return false;
         };
         packet.checksum = Checksum::Verified;
-        let local = SocketAddrV4::new(seg.dst, self.arriving.dst_port);
-        let remote = SocketAddrV4::new(seg.src, self.arriving.src_port);
-        let key = if self.is_last(local, remote) {
-            self.last
-        } else {
-            cold();
-            let tuple = Tuple { local: local.into(), remote: remote.into() };
-            let Some(key) = self.connection_of(&tuple) else { return false };
-            key
-        };
+        if let Some(taken) = self.input_to_last(now, from, packet, &seg) {
+            return taken;
+        }
+        cold();
+        self.input_to_other(now, from, packet, &seg)
+    }
+
+    /// The same where the segment before was not for this connection.
+    #[inline(never)]
+    fn input_to_other(
+        &mut self,
+        now: Instant,
+        from: Option<InterfaceId>,
+        packet: &mut Packet,
+        seg: &lean::Read,
+    ) -> bool {
+        let local = SocketAddrV4::new(seg.dst, self.arriving.dst_port).into();
+        let remote = SocketAddrV4::new(seg.src, self.arriving.src_port).into();
+        self.connection_of(&Tuple { local, remote }).is_some()
+            && self.input_to_last(now, from, packet, seg).unwrap_or(false)
+    }
+
+    /// Gives a segment to the connection that had the one before; `None` if it is not for that one.
+    #[inline(always)]
+    fn input_to_last(
+        &mut self,
+        now: Instant,
+        from: Option<InterfaceId>,
+        packet: &mut Packet,
+        seg: &lean::Read,
+    ) -> Option<bool> {
         let Stack {
             sockets,
             config,
@@ -126,45 +147,35 @@ impl Stack {
             tx_queue,
             events,
             arriving,
+            last,
             ..
         } = self;
-        let Some(socket) = sockets.get_mut(key) else { return false };
-        let Kind::Connection(conn) = &mut socket.kind else { return false };
+        let key = *last;
+        let socket = sockets.get_mut(key)?;
+        let Kind::Connection(conn) = &mut socket.kind else { return None };
+        if !is_between(conn.tuple(), seg, arriving) || !socket.flags.contains(SocketFlags::IN_DEMUX) {
+            return None;
+        }
         let options = &socket.options;
         if (from.is_some() && socket.link == Link::Inside)
             || seg.ttl < options.min_ttl
             || options.md5.is_some()
         {
-            return false;
+            return Some(false);
         }
         let gso_size = packet.gso_size;
         let pressure = memory.is_short(config);
         let mut cx = Cx { now, config, rules, stats, trace, rng, spare, id: id_of(key), pressure };
         let text = Text::Packet(packet, seg.data_at, seg.data_len);
         let arriving = Arriving { hdr: arriving, text, gso_size, tos: seg.tos, ttl: seg.ttl };
-        let Some(ready) = conn.predict(&mut cx, arriving) else { return false };
+        let Some(ready) = conn.predict(&mut cx, arriving) else { return Some(false) };
         stats.ip_in_delivers += 1;
         stats.in_segs += u64::from(segments(seg.data_len, gso_size));
         settle_connection(now, key, socket, ready, (memory, wheel, tx_queue, events));
         if socket.flags.intersects(SocketFlags::SETTLES_SLOWLY) {
             self.settle_unaccepted(key);
         }
-        true
-    }
-
-    /// Whether the last segment was for the connection between these.
-    #[inline(always)]
-    fn is_last(&self, local: SocketAddrV4, remote: SocketAddrV4) -> bool {
-        let Some(socket) = self.sockets.get(self.last) else { return false };
-        let Kind::Connection(conn) = &socket.kind else { return false };
-        match (&conn.tuple().local, &conn.tuple().remote) {
-            (SocketAddr::V4(ours), SocketAddr::V4(its)) => {
-                let same = ours.port() == local.port() && its.port() == remote.port();
-                let same = same && ours.ip() == local.ip() && its.ip() == remote.ip();
-                same && socket.flags.contains(SocketFlags::IN_DEMUX)
-            }
-            _ => false,
-        }
+        Some(true)
     }
 
     /// A packet that does not parse: counted, and answered only if its header says so.
@@ -469,4 +480,16 @@ pub(super) fn with_route(options: &Options, route: &SourceRoute) -> Options {
 /// The Timestamps option of a segment that no connection builds: a clock of milliseconds (RFC 7323 5.4).
 pub(super) fn timestamps(now: Instant, offset: u32, ecr: u32) -> crate::wire::tcp::Timestamps {
     crate::wire::tcp::Timestamps { val: (now.as_millis() as u32).wrapping_add(offset), ecr }
+}
+
+/// Whether an arriving segment is for the connection between these.
+#[inline(always)]
+fn is_between(tuple: &Tuple, seg: &lean::Read, hdr: &Header) -> bool {
+    match (&tuple.local, &tuple.remote) {
+        (SocketAddr::V4(local), SocketAddr::V4(remote)) => {
+            (local.port(), remote.port()) == (hdr.dst_port, hdr.src_port)
+                && (*local.ip(), *remote.ip()) == (seg.dst, seg.src)
+        }
+        _ => false,
+    }
 }

@@ -583,7 +583,7 @@ impl Connection {
     #[inline]
     pub(super) fn take_ts(&mut self, now: Instant, val: u32, seq: SeqNum) {
         let newer = (val.wrapping_sub(self.rcv.ts_recent) as i32) >= 0;
-        let now_secs = (now.as_millis() / 1_000) as u32;
+        let now_secs = now.as_secs() as u32;
         let stale = now_secs.wrapping_sub(self.rcv.ts_recent_age) > PAWS_IDLE;
         if (newer || stale) && seq.le(self.rcv.last_ack_sent) {
             self.rcv.ts_recent = val;

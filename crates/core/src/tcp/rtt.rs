@@ -1,5 +1,6 @@
 //! Round-trip time and retransmission timeout (RFC 6298), and the windowed minimum RTT (RFC 8985 6.2).
 
+use crate::branch::unlikely;
 use crate::config::{Config, Profile};
 use crate::time::{Duration, Instant};
 
@@ -114,7 +115,7 @@ impl RttEstimator {
     /// RTTVAR is the largest deviation of the round trip, never below the floor.
     fn update_linux(&mut self, now: Instant, r: u32, floor: u32) {
         let clock = now.as_micros() as u32;
-        if self.srtt8 == 0 {
+        if unlikely(self.srtt8 == 0) {
             self.srtt8 = r * 8;
             self.mdev4 = r * 2;
             self.rttvar4 = self.mdev4.max(floor);
@@ -278,8 +279,11 @@ pub(crate) const fn nanos(d: Duration) -> u64 {
 
 /// Whole microseconds, at most what 32 bits hold.
 pub(crate) fn micros(d: Duration) -> u32 {
-    let us = d.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(d.subsec_micros()));
-    us.min(u64::from(u32::MAX)) as u32
+    const MOST: u64 = (u32::MAX / 1_000_000) as u64;
+    if unlikely(d.as_secs() >= MOST) {
+        return u32::try_from(d.as_micros()).unwrap_or(u32::MAX);
+    }
+    d.as_secs() as u32 * 1_000_000 + d.subsec_micros()
 }
 
 #[cfg(test)]
