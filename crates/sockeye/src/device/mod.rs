@@ -144,6 +144,13 @@ pub trait Device: Send + Sync {
     /// Ends the present [`Device::wait_beside`], or the next one if none is under way.
     fn wake_beside(&self) {}
 
+    /// A descriptor that is readable while packets can be received, for those who wait for them in a loop of their own:
+    /// they take all there are before they wait again. Devices that have none say so (the default).
+    #[cfg(unix)]
+    fn arrivals(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        None
+    }
+
     /// Asks the device to tell `arrival` of packets. Devices that cannot ignore it (the default).
     fn on_arrival(&self, arrival: std::sync::Weak<dyn Arrival>) {
         drop(arrival);
@@ -183,6 +190,10 @@ macro_rules! pointer_to_device {
             }
             fn wake_beside(&self) {
                 (**self).wake_beside();
+            }
+            #[cfg(unix)]
+            fn arrivals(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+                (**self).arrivals()
             }
             fn on_arrival(&self, arrival: std::sync::Weak<dyn Arrival>) {
                 (**self).on_arrival(arrival);

@@ -339,6 +339,11 @@ impl<D: Device> Device for Tap<D> {
         self.device.wake_beside();
     }
 
+    #[cfg(unix)]
+    fn arrivals(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        self.device.arrivals()
+    }
+
     fn on_arrival(&self, arrival: Weak<dyn Arrival>) {
         self.device.on_arrival(arrival);
     }

@@ -305,6 +305,10 @@ impl Device for Tun {
         signal(&self.wake_beside);
     }
 
+    fn arrivals(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.fd.as_fd())
+    }
+
     fn stats(&self) -> DeviceStats {
         self.counters.read()
     }

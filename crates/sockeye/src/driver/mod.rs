@@ -4,6 +4,8 @@
 //! do its sockets. When the last of them is gone the threads go on until the connections that were
 //! closed have sent what they had to, at most [`HostBuilder::linger`] long.
 
+#[cfg(all(target_os = "linux", feature = "run"))]
+mod attend;
 mod chunks;
 mod clock;
 mod host;
@@ -13,6 +15,8 @@ mod records;
 mod shard;
 mod waiters;
 
+#[cfg(all(target_os = "linux", feature = "run"))]
+pub(crate) use attend::Attendance;
 pub(crate) use chunks::Chunks;
 pub use clock::Clock;
 pub(crate) use host::into_io;

@@ -25,6 +25,8 @@ pub(crate) struct Port {
     /// One does so now, and how often that has begun.
     pub(crate) led: AtomicBool,
     pub(crate) turns: AtomicU32,
+    /// Somebody else's loop takes its packets.
+    pub(crate) attended: AtomicBool,
     /// The last one that did wants the driver's thread to go on.
     pub(crate) handed_over: AtomicBool,
     /// Packets dropped by the device that the stack's counters do not know of yet.
@@ -46,6 +48,7 @@ impl Port {
             dead: AtomicBool::new(false),
             error: Mutex::new(None),
             led: AtomicBool::new(false),
+            attended: AtomicBool::new(false),
             turns: AtomicU32::new(0),
             handed_over: AtomicBool::new(false),
             dropped: AtomicU64::new(0),

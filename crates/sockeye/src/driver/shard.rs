@@ -393,8 +393,9 @@ impl Shard {
                 return;
             }
             let is_led = live.is_some_and(|port| port.is_led(&mut turns));
+            let is_attended = live.is_some_and(|port| port.attended.load(Ordering::Acquire));
             // Who leads the device away from this thread leaves the timers to it.
-            let is_due = !is_led || self.is_due();
+            let is_due = !(is_led || is_attended) || self.is_due();
             if let Some(port) = live {
                 if is_due {
                     self.receive(port, &mut port.receive());
@@ -404,7 +405,7 @@ impl Shard {
                 }
             }
             let until = if is_keeper { self.keep_time(is_due, is_led) } else { Instant::NEVER };
-            self.rest(live, !is_led, self.clock.until(until));
+            self.rest(live, !(is_led || is_attended), self.clock.until(until));
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::io::Interest;
 
 use super::supervisor::{Listens, OnListen};
 use crate::device::{Capture, Device, Impaired, Loopback, Memory, MemoryOptions};
-use crate::driver::{Host, HostBuilder};
+use crate::driver::{Attendance, Host, HostBuilder};
 use crate::forward::{self, Forwarder, Publish, Published, Target};
 use crate::net::Socket;
 use crate::sys::watch::watch;
@@ -295,6 +295,21 @@ pub(super) async fn drive(forwarder: Forwarder) {
         guard.clear_ready();
         if let Err(error) = forwarder.turn(Some(Duration::ZERO)) {
             return eprintln!("sockeye: connections cannot be carried on: {error}");
+        }
+    }
+}
+
+/// Lets packets be taken on the thread that takes the program's calls, and does all that follows from both.
+pub(super) async fn attend(host: Host) {
+    let Some(attendance) = Attendance::begin(&host) else { return };
+    let Some(fd) = attendance.arrivals() else { return };
+    // Where it cannot be watched the driver's thread goes on.
+    let Ok(watched) = fd.try_clone_to_owned().and_then(|fd| watch(fd, Interest::READABLE)) else { return };
+    loop {
+        let Ok(mut guard) = watched.readable().await else { return };
+        guard.clear_ready();
+        while attendance.receive() {
+            tokio::task::yield_now().await;
         }
     }
 }

@@ -22,7 +22,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -61,13 +61,17 @@ const MEMBERS: usize = 4_096;
 const BUFFER: usize = 4 << 20;
 /// The token of the listening socket.
 const LISTENER: u64 = u64::MAX;
+/// The token of what tells of our own errors.
+const NEWS: u64 = u64::MAX - 1;
 
 /// A member of a virtual network.
 pub struct Lan {
     membership: Membership,
     wake: OwnedFd,
     wake_beside: OwnedFd,
-    /// The listening socket and those that others send to.
+    /// There are ICMP errors of our own.
+    news: OwnedFd,
+    /// The listening socket, those that others send to, and the news.
     incoming: OwnedFd,
     /// Those that we send to: room.
     outgoing: OwnedFd,
@@ -119,10 +123,13 @@ impl Lan {
         let incoming = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let data = epoll::EventData::new_u64(LISTENER);
         epoll::add(&incoming, membership.listener(), data, epoll::EventFlags::IN)?;
+        let news = eventfd(0, flags)?;
+        epoll::add(&incoming, &news, epoll::EventData::new_u64(NEWS), epoll::EventFlags::IN)?;
         Ok(Lan {
             membership,
             wake: eventfd(0, flags)?,
             wake_beside: eventfd(0, flags)?,
+            news,
             incoming,
             outgoing: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             receiver: Mutex::default(),
@@ -206,19 +213,30 @@ impl Lan {
         if let Some(report) = icmp::error(&template, error, packet) {
             errors.push_back(report);
             drop(errors);
-            signal(&self.wake);
-            signal(&self.wake_beside);
+            signal(&self.news);
         }
     }
 
-    /// Finds out which sources have packets, and takes new ones in.
-    fn collect(&self, receiver: &mut Receiver) {
+    /// Moves ICMP errors of our own to `out`, at most `max`; how many.
+    fn take_errors(&self, out: &mut Vec<Packet>, max: usize) -> usize {
+        let mut errors = lock(&self.errors);
+        let count = max.min(errors.len());
+        out.extend(errors.drain(..count));
+        count
+    }
+
+    /// Finds out which sources have packets, and takes new ones in. True if there were errors of our own to tell of.
+    fn collect(&self, receiver: &mut Receiver) -> bool {
         let mut events = [const { std::mem::MaybeUninit::<epoll::Event>::uninit() }; 64];
         let none = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let Ok((events, _)) = epoll::wait(&self.incoming, &mut events, Some(&none)) else { return };
+        let Ok((events, _)) = epoll::wait(&self.incoming, &mut events, Some(&none)) else { return false };
+        let mut news = false;
         for event in &*events {
             if event.data.u64() == LISTENER {
                 self.admit(receiver);
+            } else if event.data.u64() == NEWS {
+                drain(&self.news);
+                news = true;
             } else {
                 let key = Key::from_u64(event.data.u64());
                 if !receiver.ready.contains(&key) {
@@ -226,6 +244,7 @@ impl Lan {
                 }
             }
         }
+        news
     }
 
     fn admit(&self, receiver: &mut Receiver) {
@@ -285,20 +304,16 @@ impl Device for Lan {
 
     fn recv(&self, out: &mut Vec<Packet>, max: usize) -> io::Result<usize> {
         let mut receiver = lock(&self.receiver);
-        let (mut count, mut bytes) = (0, 0);
-        {
-            let mut errors = lock(&self.errors);
-            let own = max.min(errors.len());
-            out.extend(errors.drain(..own));
-            count += own;
-        }
+        let (mut count, mut bytes) = (self.take_errors(out, max), 0);
         receiver.buffers.rewind();
         while count < max && bytes < BURST {
             let Some(&key) = receiver.ready.front() else {
-                self.collect(&mut receiver);
-                if receiver.ready.is_empty() {
+                let news = self.collect(&mut receiver);
+                let errors = if news { self.take_errors(out, max - count) } else { 0 };
+                if receiver.ready.is_empty() && errors == 0 {
                     break;
                 }
+                count += errors;
                 continue;
             };
             let Receiver { sources, ready, buffers } = &mut *receiver;
@@ -384,6 +399,10 @@ impl Device for Lan {
 
     fn wake_beside(&self) {
         signal(&self.wake_beside);
+    }
+
+    fn arrivals(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.incoming.as_fd())
     }
 }
 
