@@ -1,16 +1,20 @@
 //! The forwarder between a program's stack and real sockets of the host on loopback.
 #![cfg(target_os = "linux")]
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sockeye::core::Errno;
-use sockeye::device::{Memory, MemoryOptions};
+use sockeye::core::tcp::SeqNum;
+use sockeye::core::wire::ip::IpTemplate;
+use sockeye::core::wire::tcp::{ChecksumMode, Flags, Header};
+use sockeye::core::{Errno, Packet, wire};
+use sockeye::device::{Device, Memory, MemoryOptions};
 use sockeye::forward::{self, Direction, Ending, Forwarder, ForwarderBuilder, Publish, Record, Target};
 use sockeye::net::{AsSocket, TcpListener as StackListener, TcpStream as StackStream};
 use sockeye::{Host, net};
@@ -640,4 +644,83 @@ fn the_hook_hears_of_every_end() {
     eventually("all are told", || ends.load(Ordering::Relaxed) == 5);
     assert_eq!(bytes.load(Ordering::Relaxed), 25);
     assert_eq!(world.forwarder.records().len(), 2);
+}
+
+/// A segment without data from 198.18.2.15 to 198.18.2.2.
+fn segment(ports: (u16, u16), seq: u32, flags: Flags) -> Packet {
+    let hdr = Header {
+        src_port: ports.0,
+        dst_port: ports.1,
+        seq: SeqNum(seq),
+        flags,
+        window: 8_192,
+        ..Header::default()
+    };
+    let template = IpTemplate::new(IpAddr::from([198, 18, 2, 15]), IpAddr::from([198, 18, 2, 2]));
+    wire::tcp::build_inline(&template, &hdr, &[], ChecksumMode::Complete)
+}
+
+/// Where many connections begin a thread of its own opens them; a SYN whose peer gives up while that thread is at it, or
+/// before it comes to it, is abandoned, and every one is on record.
+#[test]
+fn many_that_begin_at_once_are_opened_by_a_thread_of_its_own() {
+    let (device, outer) = Memory::pair(MemoryOptions::default());
+    let host = forward::host(outer).build().unwrap();
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    // The thread waits in its first decision until the gate opens.
+    let (decided, gate) = (Arc::new(Mutex::new(Vec::new())), Arc::new((Mutex::new(false), Condvar::new())));
+    let decide = {
+        let (decided, gate) = (decided.clone(), gate.clone());
+        move |peer: SocketAddr, _: SocketAddr| {
+            let helps = thread::current().name() == Some("forward/open");
+            decided.lock().unwrap().push((peer.port(), helps));
+            if helps {
+                let closed = gate.0.lock().unwrap();
+                drop(gate.1.wait_while(closed, |open| !*open).unwrap());
+            }
+            Target::Connect(SocketAddr::from(([127, 0, 0, 1], port)))
+        }
+    };
+    let forwarder = Forwarder::builder().decide(decide).build(&host).unwrap();
+    let send = |from: u16, seq: u32, flags: Flags| {
+        let mut packets = VecDeque::from([segment((from, port), seq, flags)]);
+        assert_eq!(device.send(&mut packets).unwrap().sent, 1);
+    };
+
+    // In bursts, until the thread is at one and has two more before it.
+    let helped = || decided.lock().unwrap().iter().find(|(_, helps)| *helps).map(|(port, _)| *port);
+    let waits = |from: u16| !decided.lock().unwrap().iter().any(|(port, _)| *port == from);
+    let (mut sent, mut before) = (0, Vec::new());
+    eventually("many begin at once", || {
+        for _ in 0..60.min(60_000 - sent) {
+            sent += 1;
+            send(1_024 + sent, 1, Flags::SYN);
+            if waits(1_024 + sent) {
+                before.push(1_024 + sent);
+            }
+        }
+        helped().is_some() && {
+            before.retain(|from| waits(*from));
+            before.len() >= 2
+        }
+    });
+    let at_it = helped().expect("it was called");
+    for gone in [at_it, before[0]] {
+        send(gone, 2, Flags::RST);
+    }
+    *gate.0.lock().unwrap() = true;
+    gate.1.notify_all();
+
+    eventually("the thread is through", || forwarder.totals().outward == u64::from(sent));
+    eventually("both are abandoned", || forwarder.totals().abandoned == 2);
+    eventually("the others are being opened", || forwarder.totals().current == u64::from(sent) - 2);
+    let of = |port: u16| forwarder.records().into_iter().find(|record| record.peer.port() == port);
+    for gone in [at_it, before[0]] {
+        let record = of(gone).expect("on record");
+        assert_eq!((record.ending, record.error), (Ending::Abandoned, Some(Errno::ECONNRESET)));
+    }
+    assert!(waits(before[0]) && !waits(before[1]), "nothing was begun for the one that it had not come to");
+    forwarder.stop();
+    assert_eq!(forwarder.totals().current, 0);
 }

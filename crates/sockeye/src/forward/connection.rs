@@ -599,11 +599,12 @@ impl Connection {
         shared.record(Record { opened_after, sent, received, ..self.opening.ended(ending, error) });
         // Stopped after its FIN: the kernel delivers what it has.
         let in_order = ending == Ending::Closed || (ending == Ending::Stopped && state.far_shut);
-        if let Some(far) = state.far.take()
-            && !in_order
-        {
-            // A RST where the kernel would send one.
-            let _ = sockopt::set_socket_linger(&far, Some(Duration::ZERO));
+        if let Some(far) = state.far.take() {
+            if !in_order {
+                // A RST where the kernel would send one.
+                let _ = sockopt::set_socket_linger(&far, Some(Duration::ZERO));
+            }
+            shared.helper.close(far);
         }
         if let Some(near) = state.near.take() {
             let shard = shared.host.shard();

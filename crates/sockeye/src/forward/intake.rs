@@ -73,21 +73,39 @@ impl Intake {
 impl Shared {
     fn take_event(self: &Arc<Shared>, event: ParkEvent) {
         match event {
-            ParkEvent::Syn { id, peer, destination } => self.on_syn(id, peer, destination),
+            ParkEvent::Syn { id, peer, destination } => {
+                if !self.helper.takes_syn(self, self.entries(), (id, peer, destination)) {
+                    self.on_syn(id, peer, destination);
+                }
+            }
             ParkEvent::Open { id, socket } => match self.unpark(id) {
                 Some(connection) => connection.open(socket),
                 // Its far side has failed meanwhile.
                 None => self.host.shard().abort_now(socket),
             },
             ParkEvent::Gone { id, why } => {
-                if let Some(connection) = self.unpark(id) {
-                    connection.abandon(why);
+                match self.helper.forget_syn(id, why) {
+                    None => self.on_gone(id, why),
+                    Some((peer, destination)) => {
+                        // Nothing was begun for it.
+                        add(&self.counters.outward, 1);
+                        let opening = Opening::new(Direction::Outward, peer, destination);
+                        self.record(opening.ended(Ending::Abandoned, Some(why)));
+                        self.give_credit();
+                    }
                 }
             }
         }
     }
 
-    fn on_syn(self: &Arc<Shared>, id: ParkedId, peer: SocketAddr, destination: SocketAddr) {
+    /// The peer of a SYN has given up.
+    pub(super) fn on_gone(&self, id: ParkedId, why: Errno) {
+        if let Some(connection) = self.unpark(id) {
+            connection.abandon(why);
+        }
+    }
+
+    pub(super) fn on_syn(self: &Arc<Shared>, id: ParkedId, peer: SocketAddr, destination: SocketAddr) {
         add(&self.counters.outward, 1);
         let mut opening = Opening::new(Direction::Outward, peer, destination);
         let (answer, ending, error) = match (self.rules.decide)(peer, destination) {

@@ -65,6 +65,7 @@
 //! ```
 
 mod connection;
+mod helper;
 mod intake;
 mod publish;
 mod record;

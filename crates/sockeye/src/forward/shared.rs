@@ -18,6 +18,7 @@ use sockeye_core::{Errno, SocketId};
 
 use super::Target;
 use super::connection::Connection;
+use super::helper::Helper;
 use super::intake::Intake;
 use super::publish::Door;
 use super::record::{Counters, Record, Totals, add};
@@ -72,6 +73,7 @@ pub(super) struct Shared {
     pub(super) intake: Arc<Intake>,
     pub(super) chunks: Chunks,
     pub(super) counters: Counters,
+    pub(super) helper: Helper,
     pub(super) inward_now: AtomicU64,
     epoll: OwnedFd,
     wake: OwnedFd,
@@ -125,6 +127,7 @@ impl Shared {
             intake: Arc::new(Intake::new(shared.clone())),
             chunks: Chunks::default(),
             counters: Counters::default(),
+            helper: Helper::default(),
             inward_now: AtomicU64::new(0),
             epoll,
             wake,
@@ -336,6 +339,11 @@ impl Shared {
         lock(&self.records).iter().cloned().collect()
     }
 
+    /// How many connections and published ports there are.
+    pub(super) fn entries(&self) -> usize {
+        lock(&self.table).len()
+    }
+
     fn connections(&self) -> Vec<Arc<Connection>> {
         let of = |entry: &Entry| match entry {
             Entry::Connection(connection) => Some(connection.clone()),
@@ -372,6 +380,7 @@ impl Shared {
             let _ = thread.join();
         }
         self.connections().iter().for_each(|connection| connection.stop());
+        self.helper.stop();
         let table = std::mem::replace(&mut *lock(&self.table), Slab::new());
         for (_, entry) in table.iter() {
             if let Entry::Door(door) = entry {
