@@ -29,7 +29,8 @@
 //! stay unanswered until one is free; this is counted and told once.
 //!
 //! One thread waits for the host's sockets. What arrives from the stack is carried on by the thread that brought it
-//! (a wake-up costs more than the work), so that with a link in memory one thread runs both stacks.
+//! (a wake-up costs more than the work), so that with a link in memory one thread runs both stacks. Where more than 16
+//! connections begin in 10 ms while others are open a second thread opens them and closes them: then it is never asleep.
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -124,7 +125,8 @@ pub fn host(device: impl Device + 'static) -> HostBuilder {
 
 impl ForwarderBuilder {
     /// Decides where each connection goes, from who asks (first) for what (second). It is asked on whatever thread
-    /// brings the SYN, must not wait, and must not use the forwarder's host. Without it every destination is connected to as it stands.
+    /// brings the SYN, or on the one that opens connections where many begin; it must not wait, and must not use the
+    /// forwarder's host. Without it every destination is connected to as it stands.
     pub fn decide(
         mut self,
         decide: impl Fn(SocketAddr, SocketAddr) -> Target + Send + Sync + 'static,
@@ -158,7 +160,8 @@ impl ForwarderBuilder {
         self
     }
 
-    /// No thread: the caller polls [`Forwarder::as_fd`] for reading and calls [`Forwarder::turn`].
+    /// No thread but the one that opens connections where many begin: the caller polls [`Forwarder::as_fd`] for reading and
+    /// calls [`Forwarder::turn`].
     pub fn driven_by_caller(mut self) -> Self {
         self.driven = true;
         self
