@@ -125,7 +125,7 @@ impl core::fmt::Debug for Cookies {
 }
 
 fn period(now: Instant) -> u32 {
-    (now.as_millis() / 1_000 / PERIOD) as u32
+    (now.as_secs() / PERIOD) as u32
 }
 
 fn table(tuple: &Tuple) -> &'static [u16; 8] {

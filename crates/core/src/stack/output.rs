@@ -247,7 +247,7 @@ impl Stack {
             let Some((_, packet)) = out.last_mut() else { return 0 };
             let (hdr, held) = (&outgoing.hdr, usize::from(outgoing.held));
             conn.copy_text(hdr.seq, lean::text_in(packet, hdr, held));
-            lean::write_short(packet, addresses, (&template, hdr), held, checksum_mode(interface));
+            lean::write(packet, addresses, (&template, hdr), held, checksum_mode(interface));
             return 1;
         }
         self.send_any(key, out)

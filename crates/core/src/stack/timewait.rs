@@ -338,7 +338,7 @@ fn entry_at_mut(entries: &mut Slab<Entry>, index: u32) -> Option<&mut Entry> {
 }
 
 fn seconds(now: Instant) -> u32 {
-    (now.as_millis() / 1_000) as u32
+    now.as_secs() as u32
 }
 
 impl Entry {

@@ -232,7 +232,7 @@ impl Connection {
             return Check::Stop(self.discard(cx, seg, DropReason::NoTimestamp));
         };
         let older = (ts.val.wrapping_sub(self.rcv.ts_recent) as i32) < 0;
-        let age = ((cx.now.as_millis() / 1_000) as u32).wrapping_sub(self.rcv.ts_recent_age);
+        let age = (cx.now.as_secs() as u32).wrapping_sub(self.rcv.ts_recent_age);
         if !older || age > PAWS_IDLE {
             return Check::Pass;
         }

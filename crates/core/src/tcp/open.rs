@@ -176,7 +176,7 @@ impl Connection {
         }
         if let Some(ts) = half.ts_recent {
             conn.rcv.ts_recent = ts;
-            conn.rcv.ts_recent_age = (cx.now.as_millis() / 1_000) as u32;
+            conn.rcv.ts_recent_age = cx.now.as_secs() as u32;
         }
         conn.trouble_since = half.sent_at;
         conn.timers.set(timer::Timer::Retransmit, cx.now + cx.config.rto_initial);
@@ -205,7 +205,7 @@ impl Connection {
         match offered.timestamps {
             Some(ts) if self.agreed.timestamps => {
                 self.rcv.ts_recent = ts.val;
-                self.rcv.ts_recent_age = (now.as_millis() / 1_000) as u32;
+                self.rcv.ts_recent_age = now.as_secs() as u32;
             }
             _ => self.agreed.timestamps = false,
         }

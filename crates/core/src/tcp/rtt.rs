@@ -144,7 +144,7 @@ impl RttEstimator {
     }
 
     fn update_min(&mut self, now: Instant, r: u32) {
-        let clock = (now.as_millis() / 1_000) as u16;
+        let clock = now.as_secs() as u16;
         let age = clock.wrapping_sub(self.min_since);
         if r <= self.min || age > MIN_RTT_WINDOW + MIN_RTT_WINDOW / 2 {
             self.min = r;

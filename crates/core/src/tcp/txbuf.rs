@@ -107,17 +107,15 @@ impl TxBuf {
     #[inline(never)]
     fn write_long(&mut self, data: &[u8]) {
         let held = self.len();
-        self.len += data.len() as u32;
-        if let Repr::Small(small) = &mut self.repr {
-            let start = small.len() - held;
+        match &mut self.repr {
             // Moving costs no more than what was acknowledged since the last time.
-            if start >= held && held + data.len() <= SMALL_MAX {
-                small.drain(..start);
+            Repr::Small(small) if small.len() >= 2 * held && held + data.len() <= SMALL_MAX => {
+                small.drain(..small.len() - held);
                 small.extend_from_slice(data);
-                return;
             }
+            _ => self.large().write(data),
         }
-        self.large(held).write(data);
+        self.len += data.len() as u32;
     }
 
     /// Adds `data` at the end, by reference unless it is short.
@@ -125,9 +123,9 @@ impl TxBuf {
         if data.len() < PIECE_MIN {
             return self.write(&data);
         }
-        let held = self.len();
-        self.len += data.len() as u32;
-        self.large(held).push(data);
+        let more = data.len() as u32;
+        self.large().push(data);
+        self.len += more;
     }
 
     /// The bytes from `offset` on, at most `len` of them and as many as there are.
@@ -205,10 +203,9 @@ impl TxBuf {
         }
     }
 
-    /// The buffer as a [`Large`], which it becomes if it is small and holds `held` bytes.
-    fn large(&mut self, held: usize) -> &mut Large {
+    fn large(&mut self) -> &mut Large {
         if let Repr::Small(data) = &mut self.repr {
-            let head = (data.len() - held) as u64;
+            let head = (data.len() - self.len as usize) as u64;
             let data = Bytes::from(core::mem::take(data).into_vec());
             let mut large = Large {
                 front: head,

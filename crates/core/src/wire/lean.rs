@@ -48,50 +48,14 @@ pub(crate) fn text_in<'a>(packet: &'a mut Packet, tcp: &Header, text: usize) -> 
     &mut packet.head.as_mut_slice()[header_len..]
 }
 
-/// Writes the headers to the front of the head, before `text` bytes that are there already: see [`text_in`].
+/// Writes the headers to the front of the head, which has room for them, before `text` bytes that are there already: in the
+/// head (see [`text_in`]), by reference, or both.
 #[inline(always)]
-pub(crate) fn write_short(
-    packet: &mut Packet,
-    addresses: (Ipv4Addr, Ipv4Addr),
-    headers: (&IpTemplate<'_>, &Header),
-    text: usize,
-    mode: ChecksumMode,
-) {
-    let sum = match mode {
-        ChecksumMode::Partial => 0,
-        ChecksumMode::Complete => match &packet.head.as_slice()[len(headers.1)..] {
-            [byte] => u16::from(*byte) << 8,
-            text => {
-                cold();
-                sum_of(text, &[])
-            }
-        },
-    };
-    write_summed(packet, addresses, headers, (text, sum), mode);
-}
-
-/// The same before `text` bytes in the head, or by reference.
-pub(super) fn write(
-    packet: &mut Packet,
-    addresses: (Ipv4Addr, Ipv4Addr),
-    headers: (&IpTemplate<'_>, &Header),
-    text: usize,
-    mode: ChecksumMode,
-) {
-    let sum = match mode {
-        ChecksumMode::Partial => 0,
-        ChecksumMode::Complete => sum_of(&packet.head.as_slice()[len(headers.1)..], packet.payload.slices()),
-    };
-    write_summed(packet, addresses, headers, (text, sum), mode);
-}
-
-/// Writes the headers before `text` bytes of a known sum.
-#[inline(always)]
-fn write_summed(
+pub(crate) fn write(
     packet: &mut Packet,
     (src, dst): (Ipv4Addr, Ipv4Addr),
     (ip, tcp): (&IpTemplate<'_>, &Header),
-    (text, sum_of_text): (usize, u16),
+    text: usize,
     mode: ChecksumMode,
 ) {
     let header_len = len(tcp);
@@ -115,7 +79,7 @@ fn write_summed(
         }
         ChecksumMode::Complete => {
             sum += u64::from(ports) + u64::from(tcp.seq.0) + u64::from(ack) + u64::from(control);
-            sum += u64::from(urgent) + u64::from(sum_of_text);
+            sum += u64::from(urgent) + u64::from(sum_of_text(packet, header_len));
             if let Some(ts) = tcp.options.timestamps {
                 sum += u64::from(TIMESTAMPS) + u64::from(ts.val) + u64::from(ts.ecr);
             }
@@ -231,6 +195,17 @@ pub(crate) fn read(packet: &Packet, hdr: &mut Header) -> Option<Read> {
     let (src, dst) = (Ipv4Addr::from_bits(src), Ipv4Addr::from_bits(dst));
     let (tos, ttl) = ((size >> 16) as u8, (kind >> 24) as u8);
     Some(Read { src, dst, tos, ttl, data_at, data_len: total - data_at })
+}
+
+#[inline(always)]
+fn sum_of_text(packet: &Packet, header_len: usize) -> u16 {
+    match (&packet.head.as_slice()[header_len..], packet.payload.slices()) {
+        ([byte], []) => u16::from(*byte) << 8,
+        (text, slices) => {
+            cold();
+            sum_of(text, slices)
+        }
+    }
 }
 
 /// The sum of text at the front of a packet and of what follows it.

@@ -359,12 +359,12 @@ pub fn build_into(
 ) {
     let (lean, text) = (lean::addresses(ip, tcp), payload.len());
     let tcp_at = match lean {
-        Some(_) => ipv4::MIN_HEADER,
+        Some(_) => {
+            _ = lean::text_in(packet, tcp, 0);
+            ipv4::MIN_HEADER
+        }
         None => emit_headers(&mut packet.head, ip, tcp, payload.len()),
     };
-    if lean.is_some() {
-        _ = lean::text_in(packet, tcp, 0);
-    }
     let gso = gso_size != 0 && payload.len() > usize::from(gso_size);
     packet.gso_size = if gso { gso_size } else { 0 };
     if payload.len() <= MAX_INLINE && payload.len() <= packet.head.room() {
@@ -375,9 +375,7 @@ pub fn build_into(
         packet.payload = payload;
     }
     match lean {
-        Some(addresses) => {
-            lean::write(packet, addresses, (ip, tcp), text, mode);
-        }
+        Some(addresses) => lean::write(packet, addresses, (ip, tcp), text, mode),
         None => finish(packet, ip, tcp_at, mode),
     }
 }

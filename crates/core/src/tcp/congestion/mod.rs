@@ -319,13 +319,13 @@ impl Congestion {
         if self.owns_recovery() {
             return self.cwnd_limited;
         }
-        // Linux: in slow start half of the window in use is enough to let it double.
-        self.cwnd_limited || (self.w.in_slow_start() && self.has_used_half())
+        self.is_window_used()
     }
 
+    /// The last flight was held back by cwnd; on Linux, in slow start, half of the window in use is enough to let it double.
     #[inline]
-    fn has_used_half(&self) -> bool {
-        self.w.cwnd < self.max_in_flight.saturating_mul(2)
+    fn is_window_used(&self) -> bool {
+        self.cwnd_limited || (self.w.in_slow_start() && self.w.cwnd < self.max_in_flight.saturating_mul(2))
     }
 
     /// Bytes a second at which the algorithm wants to send; `None` leaves it to the caller.
@@ -413,8 +413,7 @@ impl Congestion {
     /// the algorithm learns from every ACK.
     #[inline(always)]
     pub fn on_unlimited_ack(&mut self, now: Instant) -> bool {
-        // As `is_cwnd_limited`, without asking for an algorithm that is none of these.
-        if self.after_rto || self.cwnd_limited || (self.w.in_slow_start() && self.has_used_half()) {
+        if self.after_rto || self.is_window_used() {
             return false;
         }
         match &mut self.algo {
