@@ -4,35 +4,31 @@
 //! device too: to be woken by the driver's thread costs more than a packet. That thread keeps the time, and waits for room.
 
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::host::Host;
+use super::lead::BATCH;
 use super::port::Port;
-use super::shard::Shard;
-
-/// Packets that are taken at once; a device gives fewer of long ones.
-const BATCH: usize = 32;
 
 /// The right to take a device's packets, until it is dropped.
 pub(crate) struct Attendance {
-    shard: Arc<Shard>,
+    host: Host,
     index: usize,
 }
 
 impl Attendance {
     /// For the first device of a host that lets others wait for it; `None` if there is none, or if somebody attends to it.
     pub(crate) fn begin(host: &Host) -> Option<Attendance> {
-        let shard = host.shared_shard();
-        let index = shard.ports.iter().position(|port| port.device.arrivals().is_some())?;
-        if shard.ports[index].attended.swap(true, Ordering::AcqRel) {
+        let ports = &host.shard().ports;
+        let index = ports.iter().position(|port| port.device.arrivals().is_some())?;
+        if ports[index].attended.swap(true, Ordering::AcqRel) {
             return None;
         }
-        Some(Attendance { shard, index })
+        Some(Attendance { host: host.clone(), index })
     }
 
     fn port(&self) -> &Port {
-        &self.shard.ports[self.index]
+        &self.host.shard().ports[self.index]
     }
 
     /// Readable while there are packets to take.
@@ -44,7 +40,7 @@ impl Attendance {
     pub(crate) fn receive(&self) -> bool {
         let port = self.port();
         let mut packets = port.receive();
-        self.shard.receive_batch(port, &mut packets, BATCH)
+        self.host.shard().receive_batch(port, &mut packets, BATCH)
     }
 }
 

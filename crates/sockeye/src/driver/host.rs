@@ -300,11 +300,6 @@ impl Host {
         &self.0.shard
     }
 
-    #[cfg(all(target_os = "linux", feature = "run"))]
-    pub(super) fn shared_shard(&self) -> Arc<Shard> {
-        self.0.shard.clone()
-    }
-
     /// The host's clock.
     pub fn clock(&self) -> Clock {
         self.0.shard.clock

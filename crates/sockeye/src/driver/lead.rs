@@ -19,8 +19,8 @@ use super::waiters::Sleeper;
 pub(super) const LEASE: Duration = Duration::from_millis(1);
 /// How long a leader waits for a packet until it parks.
 const PATIENCE: Duration = Duration::from_millis(5);
-/// Packets that a leader takes at once; a device gives fewer of long ones.
-const BATCH: usize = 32;
+/// Packets that a leader, or who attends, takes at once; a device gives fewer of long ones.
+pub(super) const BATCH: usize = 32;
 
 impl Shard {
     /// Waits for the device until the sleeper is woken or `deadline` has come, if nobody does so yet. False if

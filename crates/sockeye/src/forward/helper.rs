@@ -4,14 +4,14 @@
 //! thread that carries connections on has other things to do meanwhile: with the calls of a program to answer it makes one
 //! processor full while another is idle. Where few connections begin a thread that has to be woken costs more than it saves.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use sockeye_core::Errno;
 use sockeye_core::stack::ParkedId;
 
 use super::shared::Shared;
@@ -22,7 +22,7 @@ const WINDOW: Duration = Duration::from_millis(10);
 /// ... while so many are open, for the thread to be of use.
 const OPEN: usize = 2;
 
-/// What the thread has to do.
+/// What the thread has to do. There are no more of these than credits for SYNs, and descriptors.
 enum Errand {
     /// A SYN was parked: decide on it, and connect.
     Syn { id: ParkedId, peer: SocketAddr, destination: SocketAddr },
@@ -30,22 +30,15 @@ enum Errand {
     Close(OwnedFd),
 }
 
-/// The thread and what it has to do: no more than the connections that a forwarder may have.
+/// The thread, and the way to it.
 #[derive(Default)]
-pub(super) struct Helper {
-    state: Mutex<State>,
-    wake: Condvar,
-}
+pub(super) struct Helper(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    errands: VecDeque<Errand>,
-    /// The SYN at hand, and why its peer has given up meanwhile.
-    current: Option<(ParkedId, Option<Errno>)>,
     rate: Rate,
+    errands: Option<Sender<Errand>>,
     thread: Option<JoinHandle<()>>,
-    sleeps: bool,
-    stopping: bool,
 }
 
 /// How many connections begin.
@@ -61,125 +54,88 @@ struct Rate {
 impl Rate {
     /// One more begins now.
     fn count(&mut self, now: Instant) {
-        match self.since.map(|since| now.saturating_duration_since(since)) {
-            Some(age) if age < WINDOW => self.count += 1,
-            age => {
-                // A time without any is a window with few.
-                self.many = age.is_some_and(|age| age < 2 * WINDOW) && self.count >= MANY;
-                (self.since, self.count) = (Some(now), 1);
-            }
+        if self.since.is_some_and(|since| now.saturating_duration_since(since) < WINDOW) {
+            self.count += 1;
+            return;
         }
+        self.many = self.is_recent(now) && self.count >= MANY;
+        (self.since, self.count) = (Some(now), 1);
+    }
+
+    /// A time without any is a window with few.
+    fn is_recent(&self, now: Instant) -> bool {
+        self.since.is_some_and(|since| now.saturating_duration_since(since) < 2 * WINDOW)
+    }
+
+    fn is_high(&self) -> bool {
+        self.many && self.is_recent(Instant::now())
     }
 }
 
 impl Helper {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Leaves a SYN to the thread if many connections begin, `open` of them being so; else the caller has to see to it.
+    /// Leaves a SYN to the thread if many connections begin; else the caller has to see to it.
     pub(super) fn takes_syn(
         &self,
         shared: &Arc<Shared>,
-        open: usize,
         (id, peer, destination): (ParkedId, SocketAddr, SocketAddr),
     ) -> bool {
         let mut state = self.lock();
         state.rate.count(Instant::now());
-        if !state.rate.many || open < OPEN || state.stopping {
+        if !state.rate.is_high() || shared.entries() < OPEN || shared.stopping.load(Ordering::Acquire) {
             return false;
         }
-        if state.thread.is_none() {
+        if state.errands.is_none() {
+            let (errands, todo) = mpsc::channel();
             let shared = shared.clone();
             let thread = thread::Builder::new().name("forward/open".into());
             // Without a thread the caller does it, as ever.
-            let Ok(thread) = thread.spawn(move || shared.helper.run(&shared)) else { return false };
-            state.thread = Some(thread);
+            let Ok(thread) = thread.spawn(move || run(&shared, &todo)) else { return false };
+            (state.errands, state.thread) = (Some(errands), Some(thread));
         }
-        self.give(state, Errand::Syn { id, peer, destination });
-        true
+        shared.leave_syn(id);
+        let errand = Errand::Syn { id, peer, destination };
+        let given = state.errands.as_ref().is_some_and(|errands| errands.send(errand).is_ok());
+        if !given {
+            // The thread has panicked, and said so.
+            state.errands = None;
+            shared.unpark(id);
+        }
+        given
     }
 
     /// Closes a side in the host's kernel, here or there.
     pub(super) fn close(&self, far: OwnedFd) {
         let state = self.lock();
-        if state.rate.many && state.thread.is_some() && !state.stopping {
-            return self.give(state, Errand::Close(far));
-        }
-        drop(state);
-        drop(far);
-    }
-
-    fn give(&self, mut state: MutexGuard<'_, State>, errand: Errand) {
-        state.errands.push_back(errand);
-        let sleeps = std::mem::take(&mut state.sleeps);
-        drop(state);
-        if sleeps {
-            self.wake.notify_one();
-        }
-    }
-
-    /// The peer of a parked SYN has given up. If the thread has not come to it yet it will not any more, and who asked for
-    /// what is returned; one that it is at it abandons when it is done.
-    pub(super) fn forget_syn(&self, gone: ParkedId, why: Errno) -> Option<(SocketAddr, SocketAddr)> {
-        let mut state = self.lock();
-        if let Some((id, late)) = &mut state.current
-            && *id == gone
-        {
-            *late = Some(why);
-            return None;
-        }
-        let of = |errand: &Errand| match errand {
-            Errand::Syn { id, peer, destination } if *id == gone => Some((*peer, *destination)),
-            _ => None,
-        };
-        let at = state.errands.iter().position(|errand| of(errand).is_some())?;
-        state.errands.remove(at).as_ref().and_then(of)
-    }
-
-    fn run(&self, shared: &Arc<Shared>) {
-        loop {
-            let mut state = self.lock();
-            let errand = loop {
-                match state.errands.pop_front() {
-                    Some(errand) => break errand,
-                    None if state.stopping => return,
-                    None => {
-                        state.sleeps = true;
-                        state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
-                        state.sleeps = false;
-                    }
-                }
-            };
-            match errand {
-                Errand::Close(far) => {
-                    drop(state);
-                    drop(far);
-                }
-                Errand::Syn { id, peer, destination } => {
-                    state.current = Some((id, None));
-                    drop(state);
-                    shared.on_syn(id, peer, destination);
-                    let late = self.lock().current.take().and_then(|(_, late)| late);
-                    if let Some(why) = late {
-                        shared.on_gone(id, why);
-                    }
-                }
-            }
+        if let Some(errands) = state.errands.as_ref().filter(|_| state.rate.is_high()) {
+            // What cannot be sent is closed with that.
+            let _ = errands.send(Errand::Close(far));
         }
     }
 
     /// Ends the thread, once it has closed what there is to close. SYNs that wait stay without an answer.
     pub(super) fn stop(&self) {
         let mut state = self.lock();
-        state.stopping = true;
-        state.errands.retain(|errand| matches!(errand, Errand::Close(_)));
         let thread = state.thread.take();
+        state.errands = None;
         drop(state);
-        self.wake.notify_one();
         if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
             // One that panicked has said so.
             let _ = thread.join();
+        }
+    }
+}
+
+/// The life of the thread, until the way to it is closed.
+fn run(shared: &Arc<Shared>, todo: &Receiver<Errand>) {
+    for errand in todo {
+        match errand {
+            Errand::Close(far) => drop(far),
+            Errand::Syn { .. } if shared.stopping.load(Ordering::Acquire) => {}
+            Errand::Syn { id, peer, destination } => shared.on_left_syn(id, peer, destination),
         }
     }
 }

@@ -74,7 +74,7 @@ impl Shared {
     fn take_event(self: &Arc<Shared>, event: ParkEvent) {
         match event {
             ParkEvent::Syn { id, peer, destination } => {
-                if !self.helper.takes_syn(self, self.entries(), (id, peer, destination)) {
+                if !self.helper.takes_syn(self, (id, peer, destination)) {
                     self.on_syn(id, peer, destination);
                 }
             }
@@ -83,29 +83,20 @@ impl Shared {
                 // Its far side has failed meanwhile.
                 None => self.host.shard().abort_now(socket),
             },
-            ParkEvent::Gone { id, why } => {
-                match self.helper.forget_syn(id, why) {
-                    None => self.on_gone(id, why),
-                    Some((peer, destination)) => {
-                        // Nothing was begun for it.
-                        add(&self.counters.outward, 1);
-                        let opening = Opening::new(Direction::Outward, peer, destination);
-                        self.record(opening.ended(Ending::Abandoned, Some(why)));
-                        self.give_credit();
-                    }
-                }
-            }
+            ParkEvent::Gone { id, why } => self.give_up(id, why),
         }
     }
 
-    /// The peer of a SYN has given up.
-    pub(super) fn on_gone(&self, id: ParkedId, why: Errno) {
-        if let Some(connection) = self.unpark(id) {
-            connection.abandon(why);
-        }
+    /// A SYN that was left to this thread.
+    pub(super) fn on_left_syn(self: &Arc<Shared>, id: ParkedId, peer: SocketAddr, destination: SocketAddr) {
+        let Some(why) = self.given_up(id) else { return self.on_syn(id, peer, destination) };
+        add(&self.counters.outward, 1);
+        let opening = Opening::new(Direction::Outward, peer, destination);
+        self.record(opening.ended(Ending::Abandoned, Some(why)));
+        self.give_credit();
     }
 
-    pub(super) fn on_syn(self: &Arc<Shared>, id: ParkedId, peer: SocketAddr, destination: SocketAddr) {
+    fn on_syn(self: &Arc<Shared>, id: ParkedId, peer: SocketAddr, destination: SocketAddr) {
         add(&self.counters.outward, 1);
         let mut opening = Opening::new(Direction::Outward, peer, destination);
         let (answer, ending, error) = match (self.rules.decide)(peer, destination) {
@@ -126,6 +117,7 @@ impl Shared {
                 }
             }
         };
+        self.unpark(id);
         // First: who sees the answer finds it on record.
         self.record(opening.ended(ending, error));
         // One that its peer gave up meanwhile needs no answer.

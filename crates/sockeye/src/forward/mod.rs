@@ -29,8 +29,8 @@
 //! stay unanswered until one is free; this is counted and told once.
 //!
 //! One thread waits for the host's sockets. What arrives from the stack is carried on by the thread that brought it
-//! (a wake-up costs more than the work), so that with a link in memory one thread runs both stacks. Where more than 16
-//! connections begin in 10 ms while others are open a second thread opens them and closes them: then it is never asleep.
+//! (a wake-up costs more than the work), so that with a link in memory one thread runs both stacks. Where 16
+//! connections or more begin in 10 ms while others are open a second thread opens and closes them: then it hardly ever sleeps.
 //!
 //! ```
 //! use std::io::{Read, Write};

@@ -65,6 +65,16 @@ pub(super) enum Entry {
     Door(Arc<Door>),
 }
 
+/// How far a parked SYN has come.
+enum Parked {
+    /// It is left to another thread, which has not begun yet.
+    Left,
+    /// Its peer has given up meanwhile.
+    Gone(Errno),
+    /// Its far side is being connected, or is.
+    Begun(Arc<Connection>),
+}
+
 pub(super) struct Shared {
     pub(super) host: Host,
     pub(super) rules: Rules,
@@ -80,7 +90,7 @@ pub(super) struct Shared {
     woken: AtomicBool,
     table: Mutex<Slab<Entry>>,
     /// Those whose SYN is parked, or whose handshake is not complete.
-    parked: Mutex<HashMap<ParkedId, Arc<Connection>>>,
+    parked: Mutex<HashMap<ParkedId, Parked>>,
     /// Those that the thread has to carry on.
     pending: Mutex<Vec<Arc<Connection>>>,
     records: Mutex<VecDeque<Record>>,
@@ -292,12 +302,48 @@ impl Shared {
         }
     }
 
+    /// A SYN is left to another thread.
+    pub(super) fn leave_syn(&self, id: ParkedId) {
+        lock(&self.parked).insert(id, Parked::Left);
+    }
+
+    /// That thread comes to it: why it is too late, if it is.
+    pub(super) fn given_up(&self, id: ParkedId) -> Option<Errno> {
+        let mut parked = lock(&self.parked);
+        let Some(Parked::Gone(why)) = parked.get(&id) else { return None };
+        let why = *why;
+        parked.remove(&id);
+        Some(why)
+    }
+
+    /// Its far side is being connected.
     pub(super) fn park(&self, id: ParkedId, connection: &Arc<Connection>) {
-        lock(&self.parked).insert(id, connection.clone());
+        let mut parked = lock(&self.parked);
+        if let Some(Parked::Gone(why)) = parked.insert(id, Parked::Begun(connection.clone())) {
+            parked.remove(&id);
+            drop(parked);
+            connection.abandon(why);
+        }
+    }
+
+    /// Its peer has given up.
+    pub(super) fn give_up(&self, id: ParkedId, why: Errno) {
+        let mut parked = lock(&self.parked);
+        match parked.remove(&id) {
+            Some(Parked::Begun(connection)) => {
+                drop(parked);
+                connection.abandon(why);
+            }
+            Some(_) => _ = parked.insert(id, Parked::Gone(why)),
+            None => {}
+        }
     }
 
     pub(super) fn unpark(&self, id: ParkedId) -> Option<Arc<Connection>> {
-        lock(&self.parked).remove(&id)
+        match lock(&self.parked).remove(&id)? {
+            Parked::Begun(connection) => Some(connection),
+            Parked::Left | Parked::Gone(_) => None,
+        }
     }
 
     /// Lets one more SYN come in.

@@ -120,7 +120,7 @@ impl Run {
         raise_descriptors();
         let (tell, report) = mpsc::channel();
         let (host, gateway, on_listen) = (network.host().clone(), network.gateway(), network.on_listen());
-        let (forwarder, shared_host) = (network.forwarder().clone(), network.host().clone());
+        let forwarder = network.forwarder().clone();
         let started = (|| {
             let supervisor = Supervisor::new(listener, host, gateway, on_listen)?;
             let shared = supervisor.clone();
@@ -128,7 +128,7 @@ impl Run {
             let thread = std::thread::Builder::new().name("sockeye/run".into()).spawn(move || {
                 runtime.block_on(async {
                     let forward = tokio::spawn(net::drive(forwarder));
-                    let attend = tokio::spawn(net::attend(shared_host));
+                    let attend = tokio::spawn(net::attend(supervisor.host.clone()));
                     let tick = tokio::spawn(supervisor.clone().tick());
                     if let Err(error) = supervisor.clone().serve().await {
                         eprintln!("sockeye: calls of the program can no longer be taken: {error}");
